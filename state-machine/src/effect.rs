@@ -1,0 +1,326 @@
+//! The closed vocabulary between decisions and engines: what may be asked (`Query` -> `Answer`) and what may be
+//! done (`Effect` -> `Outcome`). An engine translates each variant into its own calls; a decision never knows
+//! which engine it is. Effects are persisted in the intent and in journal entries, so they name a path by its
+//! index in the (immutable) spec instead of repeating up to a kilobyte of text.
+
+use crate::ids::{Fence, Nonce, Token, WriterId};
+use crate::spec::OperationSpec;
+use serde::{Deserialize, Serialize};
+
+/// One change of the world. Each variant says what an engine makes of it and why a repeat is harmless.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Effect {
+    /// Make the engine know every file under a path (Alluxio: SyncMetadataAsync). A repeat finds nothing new.
+    LoadMetadata {
+        /// Index into the spec's paths.
+        path: usize,
+    },
+    /// Start or resume the job that caches a path (Alluxio: submitJob). Jobs are keyed by path, so a repeat while
+    /// it runs only sets the same options again.
+    SubmitLoad {
+        /// Index into the spec's paths.
+        path: usize,
+    },
+    /// Stop the job that caches a path (Alluxio: StopJob). A repeat stops nothing.
+    StopLoad {
+        /// Index into the spec's paths.
+        path: usize,
+    },
+    /// Stop learning about a path (Alluxio: CancelSyncMetadata). A repeat cancels nothing.
+    CancelMetadata {
+        /// Index into the spec's paths.
+        path: usize,
+        /// The engine's task group.
+        task: i64,
+    },
+    /// Drop the cached blocks under a path (Alluxio: Free). A repeat frees nothing.
+    Free {
+        /// Index into the spec's paths.
+        path: usize,
+    },
+}
+
+impl Effect {
+    /// The path that the effect works on; `None` when the index does not fit the spec.
+    #[must_use]
+    pub fn path<'a>(&self, spec: &'a OperationSpec) -> Option<&'a str> {
+        let (Self::LoadMetadata { path }
+        | Self::SubmitLoad { path }
+        | Self::StopLoad { path }
+        | Self::CancelMetadata { path, .. }
+        | Self::Free { path }) = self;
+        spec.operation.paths().get(*path).map(String::as_str)
+    }
+
+    /// Name for messages and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::LoadMetadata { .. } => "loadMetadata",
+            Self::SubmitLoad { .. } => "submitLoad",
+            Self::StopLoad { .. } => "stopLoad",
+            Self::CancelMetadata { .. } => "cancelMetadata",
+            Self::Free { .. } => "free",
+        }
+    }
+}
+
+/// What protects an effect against being applied twice. Declared by the engine for each effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EffectClass {
+    /// (a) A Kubernetes write: token and fence live in the same object and patch, guarded by its resourceVersion.
+    Kubernetes,
+    /// (b) The engine dedupes by a client id: it gets the token.
+    Token,
+    /// (c) The engine refuses lower epochs: raise, probe, act.
+    Fenced,
+    /// (d) Neither: a set-to-value whose repeat is harmless. Read, compare, call, read; takeovers wait.
+    Repeatable,
+}
+
+/// How long an effect may still land after it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EffectTraits {
+    /// What protects it.
+    pub class: EffectClass,
+    /// Hard limit of one call, in milliseconds.
+    pub call_timeout_ms: i64,
+    /// Longest time after which a call that was received may still be applied, in milliseconds.
+    pub longest_delay_ms: i64,
+}
+
+/// An effect that is persisted before it is tried. Only the writer whose id and nonce stand here may send it,
+/// and only within `send_for_ms` on its own monotonic clock, counted from before this intent's PATCH was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// Names the effect for probing; copied by a takeover.
+    pub token: Token,
+    /// What will be done.
+    pub effect: Effect,
+    /// The process that may send it.
+    pub writer: WriterId,
+    /// The write that recorded it.
+    pub nonce: Nonce,
+    /// Orders this attempt among all others on the engine.
+    pub fence: Fence,
+    /// How long the writer may take until it has sent the effect, in milliseconds.
+    pub send_for_ms: i64,
+}
+
+/// What became of an effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The engine accepted it, or it was already so.
+    Done(Receipt),
+    /// The engine said no; nothing changed.
+    Refused {
+        /// A condition reason in CamelCase.
+        reason: String,
+        /// A sentence for the user, redacted and bounded.
+        message: String,
+        /// Whether another attempt can help.
+        retryable: bool,
+    },
+    /// It may or may not have happened; only reading the engine tells.
+    Unknown {
+        /// What was seen, redacted and bounded.
+        detail: String,
+    },
+}
+
+/// What the engine gave back for an accepted effect.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Receipt {
+    /// Alluxio's metadata task group.
+    pub task: Option<i64>,
+    /// The engine's id of the job that was started.
+    pub job: Option<String>,
+    /// The work was there already and was joined.
+    pub attached: bool,
+}
+
+/// A question that a decision needs answered before it can be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// Can the engine work at all? -> [`Answer::Health`]
+    Health,
+    /// How far is the metadata of `path`? -> [`Answer::Metadata`]
+    Metadata {
+        /// Absolute path.
+        path: String,
+        /// The engine's task group, where there is one.
+        task: Option<i64>,
+        /// Also report the load job of this path, so that the next intent can share the write.
+        then: Option<String>,
+    },
+    /// What does the load job of `path` do? -> [`Answer::Job`]
+    LoadJob {
+        /// Absolute path.
+        path: String,
+    },
+    /// How much of these paths is cached? -> [`Answer::Tree`]
+    Tree {
+        /// Absolute paths.
+        paths: Vec<String>,
+    },
+}
+
+/// The answer to a [`Query`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Query::Health`].
+    Health(Health),
+    /// To [`Query::Metadata`]; the job is there when `then` was asked.
+    Metadata(MetadataView, Option<JobView>),
+    /// To [`Query::LoadJob`].
+    Job(JobView),
+    /// To [`Query::Tree`].
+    Tree(TreeView),
+}
+
+/// Whether the engine can take work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Workers that serve.
+    pub live_workers: i64,
+    /// Bytes that they can cache together.
+    pub capacity_bytes: i64,
+    /// Whether the engine's load keeps a chosen number of replicas.
+    pub load_replicas: bool,
+}
+
+/// State of learning about a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataView {
+    /// The engine is at it.
+    Running {
+        /// Entries handled so far.
+        done: i64,
+    },
+    /// The engine knows everything below the path.
+    Loaded(TreeView),
+    /// The path is in neither the cache's namespace nor the under-storage.
+    Missing,
+    /// The engine does not know this task (any more).
+    Forgotten,
+    /// The engine failed at it.
+    Failed {
+        /// Redacted and bounded.
+        message: String,
+    },
+}
+
+/// What is under some paths.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TreeView {
+    /// Files.
+    pub files: i64,
+    /// Bytes of all files.
+    pub bytes: i64,
+    /// Bytes that are cached, rounded down file by file.
+    pub cached_bytes: i64,
+    /// The first path that does not exist, if any.
+    pub missing: Option<String>,
+}
+
+impl TreeView {
+    /// Percentage of the bytes that is cached, rounded down, 100 for nothing at all.
+    #[must_use]
+    pub fn cached_percent(&self) -> i64 {
+        percent(self.cached_bytes, self.bytes)
+    }
+}
+
+/// `done` of `total` in per cent, rounded down and within 0..=100; 100 when there is nothing to do.
+#[must_use]
+pub fn percent(done: i64, total: i64) -> i64 {
+    if total <= 0 {
+        return 100;
+    }
+    let p = i128::from(done.max(0)) * 100 / i128::from(total);
+    i64::try_from(p).map_or(100, |p| p.min(100))
+}
+
+/// A load job as the engine sees it. Alluxio keeps one job a path and names no id in its progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobView {
+    /// What it does.
+    pub state: JobState,
+    /// Bytes to load, once known.
+    pub total_bytes: Option<i64>,
+    /// Bytes loaded by this job.
+    pub loaded_bytes: i64,
+    /// Files handled by this job.
+    pub files: i64,
+    /// Files that failed.
+    pub failed_files: i64,
+}
+
+/// What a load job does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobState {
+    /// No such job.
+    Absent,
+    /// At work (or verifying).
+    Running,
+    /// Stopped by somebody; a submit resumes it.
+    Stopped,
+    /// It says that it succeeded. Not yet a proof that anything is cached.
+    Succeeded,
+    /// It failed.
+    Failed {
+        /// The path does not exist.
+        missing: bool,
+        /// Redacted and bounded.
+        message: String,
+    },
+}
+
+/// Why the engine gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind of trouble.
+    pub kind: TroubleKind,
+    /// Redacted and bounded to 300 characters.
+    pub message: String,
+}
+
+/// Kinds of trouble with an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// No address answers.
+    Unreachable,
+    /// It starts, or has no primary.
+    NotReady,
+    /// It said no.
+    Refused,
+    /// What was asked about does not exist.
+    NotFound,
+    /// This version cannot do it.
+    Unsupported,
+    /// Time-out, reset or an internal error.
+    Unknown,
+}
+
+impl TroubleKind {
+    /// The condition reason.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Unreachable => "EngineUnreachable",
+            Self::NotReady => "EngineNotReady",
+            Self::Refused => "EngineRefused",
+            Self::NotFound => "NotFound",
+            Self::Unsupported => "Unsupported",
+            Self::Unknown => "EngineError",
+        }
+    }
+
+    /// Whether waiting can help.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Unreachable | Self::NotReady | Self::Unknown)
+    }
+}

@@ -1,0 +1,16 @@
+//! What every operation shares: the shared steps and their law ([`step`]), the folded record ([`Folded`]) and the
+//! shared part of the decision ([`decide`](fn@decide)).
+//!
+//! ```text
+//!   entries --fold--> Folded --decide(spec, Folded, Observation)--> Decision
+//! ```
+//!
+//! Nothing in here knows an engine, a clock or Kubernetes.
+
+mod decide;
+mod fold;
+pub mod step;
+
+pub use decide::{CLEANUP_BOUND_MS, decide, halt_is_due, query};
+pub use fold::{Change, Folded, Plan};
+pub use step::{Failure, cut};

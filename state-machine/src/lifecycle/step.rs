@@ -1,0 +1,481 @@
+//! The steps and events that every operation shares, and their law.
+//!
+//! ```text
+//!  (born) -> pending -> awaitingApproval -> queued -> [ the arm's own steps ] -> succeeded
+//!                \____________\_______________\            |   ^   ^
+//!                              cancelled / failed          v   |   |  resumed, retried
+//!                                                 pausing -> paused |
+//!                                              cancelling -> cancelled
+//!                                                aborting -> failed
+//!                                                     \--> stuck
+//! ```
+//!
+//! Pausing, cancelling and aborting are one thing: the work in the engine is brought to rest, and then the
+//! operation goes where it was meant to go. `at` is the arm's step in which it was interrupted.
+
+use crate::machine::{Edge, Illegal, Phase, edge};
+use crate::operation::arm::{Arm, Next};
+use serde::{Deserialize, Serialize};
+
+/// A typed state: a shared step, or one of the arm's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Step<A> {
+    /// Waits for its predecessors.
+    Pending {},
+    /// Waits for a person to approve the plan.
+    AwaitingApproval {},
+    /// Waits for the lock of the engine.
+    Queued {},
+    /// Brings the engine to rest before a pause.
+    Pausing {
+        /// Where it was.
+        at: A,
+    },
+    /// At rest on request; keeps its hold.
+    Paused {
+        /// Where it goes on.
+        at: A,
+    },
+    /// Brings the engine to rest before it ends on request.
+    Cancelling {
+        /// Where it was.
+        at: A,
+    },
+    /// Brings the engine to rest before it fails.
+    Aborting {
+        /// Where it was.
+        at: A,
+        /// Why it fails.
+        why: Failure,
+    },
+    /// Cannot bring the engine to rest; needs a person.
+    Stuck {
+        /// Where it was.
+        at: A,
+        /// What it was doing.
+        during: During,
+        /// What is wrong.
+        why: Failure,
+    },
+    /// Over, and read back from the engine.
+    Succeeded {},
+    /// Over without success.
+    Failed {
+        /// Why.
+        why: Failure,
+    },
+    /// Over on request.
+    Cancelled {},
+    /// A step of the arm itself.
+    #[serde(untagged)]
+    Arm(A),
+}
+
+/// Why an operation fails or is stuck.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// A condition reason in CamelCase, at most 64 bytes.
+    pub reason: String,
+    /// A sentence that says what to change, at most [`Failure::MAX_MESSAGE`] bytes.
+    pub message: String,
+}
+
+impl Failure {
+    /// Longest message in bytes; it is part of a journal entry.
+    pub const MAX_MESSAGE: usize = 300;
+
+    /// A failure, with both texts cut to their bounds.
+    #[must_use]
+    pub fn new(reason: &str, message: impl AsRef<str>) -> Self {
+        Self { reason: cut(reason, 64), message: cut(message.as_ref(), Self::MAX_MESSAGE) }
+    }
+}
+
+/// The longest prefix of `text` that has at most `max` bytes, control characters replaced (a control character
+/// would take six bytes in JSON), quotes and backslashes too.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(max));
+    for c in text.chars() {
+        let c = match c {
+            '"' => '\'',
+            '\\' => '/',
+            c if c.is_control() => ' ',
+            c => c,
+        };
+        if out.len() + c.len_utf8() > max {
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// What a stuck operation was doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum During {
+    /// Going to pause.
+    Pausing {},
+    /// Going to end on request.
+    Cancelling {},
+    /// Going to fail.
+    Aborting {
+        /// Why.
+        why: Failure,
+    },
+}
+
+impl During {
+    /// The step's name: what `control.skip.step` has to say.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pausing {} => "pausing",
+            Self::Cancelling {} => "cancelling",
+            Self::Aborting { .. } => "aborting",
+        }
+    }
+}
+
+/// A fact that moves any operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum Shared {
+    /// The operation was seen for the first time. Enters pending, awaitingApproval or queued.
+    Created {
+        /// It has predecessors.
+        after: bool,
+        /// It needs an approval.
+        approval: bool,
+        /// Digest of what it will do.
+        plan: crate::ids::PlanHash,
+    },
+    /// Every predecessor ended as required.
+    PredecessorsDone {
+        /// It needs an approval.
+        approval: bool,
+    },
+    /// The plan was approved.
+    Approved {
+        /// By whom.
+        by: String,
+        /// Which plan.
+        plan: crate::ids::PlanHash,
+    },
+    /// The lock was granted.
+    HoldGranted {
+        /// Id of the hold.
+        epoch: i64,
+    },
+    /// An effect is about to be tried (again, or by another process).
+    Intended {},
+    /// An attempt failed; the step is tried again after a pause.
+    AttemptFailed {
+        /// Why.
+        why: Failure,
+    },
+    /// A pause was asked for.
+    Suspended {},
+    /// The pause is over.
+    Resumed {},
+    /// The end was asked for, by `control.cancel` or by deleting the object.
+    CancelRequested {
+        /// The object is being deleted.
+        deleted: bool,
+    },
+    /// The end was asked for when it could not be had any more.
+    CancelTooLate {},
+    /// It will fail.
+    Aborted {
+        /// Why.
+        why: Failure,
+    },
+    /// The engine is at rest.
+    Halted {},
+    /// The engine could not be brought to rest in time.
+    GotStuck {
+        /// Why.
+        why: Failure,
+    },
+    /// A person asked a stuck operation to try again.
+    RetryRequested {
+        /// Value of `control.retry`.
+        count: i64,
+    },
+    /// A person told a stuck operation to leave the engine as it is.
+    StepSkipped {
+        /// Which step.
+        step: String,
+        /// Who.
+        by: String,
+    },
+    /// The journal up to `through` is in segments; the operation is settled.
+    Sealed {
+        /// Whether the segments were written; false in a namespace that is terminating.
+        segment: bool,
+    },
+}
+
+impl Shared {
+    /// The event's name, as it is stored.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "Created",
+            Self::PredecessorsDone { .. } => "PredecessorsDone",
+            Self::Approved { .. } => "Approved",
+            Self::HoldGranted { .. } => "HoldGranted",
+            Self::Intended {} => "Intended",
+            Self::AttemptFailed { .. } => "AttemptFailed",
+            Self::Suspended {} => "Suspended",
+            Self::Resumed {} => "Resumed",
+            Self::CancelRequested { .. } => "CancelRequested",
+            Self::CancelTooLate {} => "CancelTooLate",
+            Self::Aborted { .. } => "Aborted",
+            Self::Halted {} => "Halted",
+            Self::GotStuck { .. } => "GotStuck",
+            Self::RetryRequested { .. } => "RetryRequested",
+            Self::StepSkipped { .. } => "StepSkipped",
+            Self::Sealed { .. } => "Sealed",
+        }
+    }
+}
+
+/// Names of the shared steps, with the phase of each.
+pub const STEPS: [(&str, Phase); 11] = [
+    ("pending", Phase::Pending),
+    ("awaitingApproval", Phase::AwaitingApproval),
+    ("queued", Phase::Queued),
+    ("pausing", Phase::Paused),
+    ("paused", Phase::Paused),
+    ("cancelling", Phase::Cancelling),
+    ("aborting", Phase::Running),
+    ("stuck", Phase::Stuck),
+    ("succeeded", Phase::Succeeded),
+    ("failed", Phase::Failed),
+    ("cancelled", Phase::Cancelled),
+];
+
+/// The shared moves that do not touch the arm's own steps.
+pub const EDGES: &[Edge] = &[
+    edge("", "Created", "pending"),
+    edge("", "Created", "awaitingApproval"),
+    edge("", "Created", "queued"),
+    edge("pending", "PredecessorsDone", "awaitingApproval"),
+    edge("pending", "PredecessorsDone", "queued"),
+    edge("pending", "CancelRequested", "cancelled"),
+    edge("pending", "Aborted", "failed"),
+    edge("awaitingApproval", "Approved", "queued"),
+    edge("awaitingApproval", "CancelRequested", "cancelled"),
+    edge("awaitingApproval", "Aborted", "failed"),
+    edge("queued", "CancelRequested", "cancelled"),
+    edge("queued", "Aborted", "failed"),
+    edge("pausing", "Intended", "pausing"),
+    edge("pausing", "CancelRequested", "cancelling"),
+    edge("pausing", "Aborted", "aborting"),
+    edge("pausing", "Halted", "paused"),
+    edge("pausing", "GotStuck", "stuck"),
+    edge("paused", "CancelRequested", "cancelled"),
+    edge("paused", "Aborted", "failed"),
+    edge("cancelling", "Intended", "cancelling"),
+    edge("cancelling", "Halted", "cancelled"),
+    edge("cancelling", "GotStuck", "stuck"),
+    edge("aborting", "Intended", "aborting"),
+    edge("aborting", "Halted", "failed"),
+    edge("aborting", "GotStuck", "stuck"),
+    edge("stuck", "RetryRequested", "pausing"),
+    edge("stuck", "RetryRequested", "cancelling"),
+    edge("stuck", "RetryRequested", "aborting"),
+    edge("stuck", "CancelRequested", "cancelling"),
+    edge("stuck", "StepSkipped", "paused"),
+    edge("stuck", "StepSkipped", "cancelled"),
+    edge("stuck", "StepSkipped", "failed"),
+    edge("succeeded", "Sealed", "succeeded"),
+    edge("failed", "Sealed", "failed"),
+    edge("cancelled", "Sealed", "cancelled"),
+];
+
+/// The shared moves out of each of the arm's own steps; their `from` stands for every such step.
+pub const ARM_EDGES: &[Edge] = &[
+    edge("*", "Intended", "*"),
+    edge("*", "CancelTooLate", "*"),
+    edge("*", "Suspended", "pausing"),
+    edge("*", "Suspended", "paused"),
+    edge("*", "CancelRequested", "cancelling"),
+    edge("*", "CancelRequested", "cancelled"),
+    edge("*", "Aborted", "aborting"),
+    edge("*", "Aborted", "failed"),
+];
+
+impl<A: Arm> Step<A> {
+    /// Name of the typed state: `status.step`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pending {} => "pending",
+            Self::AwaitingApproval {} => "awaitingApproval",
+            Self::Queued {} => "queued",
+            Self::Pausing { .. } => "pausing",
+            Self::Paused { .. } => "paused",
+            Self::Cancelling { .. } => "cancelling",
+            Self::Aborting { .. } => "aborting",
+            Self::Stuck { .. } => "stuck",
+            Self::Succeeded {} => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled {} => "cancelled",
+            Self::Arm(a) => a.name(),
+        }
+    }
+
+    /// The coarse public word.
+    pub fn phase(&self) -> Phase {
+        let name = self.name();
+        STEPS.iter().find(|(n, _)| *n == name).map_or(Phase::Running, |(_, p)| *p)
+    }
+
+    /// The law for shared events. `busy` says that an effect may still be under way.
+    ///
+    /// # Errors
+    /// [`Illegal`] when the step does not know the event.
+    pub fn on_shared(self, event: &Shared, busy: bool) -> Result<Self, Illegal> {
+        let illegal = Illegal::new(self.name(), event.name());
+        match self {
+            Self::Pending {} => match event {
+                Shared::PredecessorsDone { approval: true } => Ok(Self::AwaitingApproval {}),
+                Shared::PredecessorsDone { approval: false } => Ok(Self::Queued {}),
+                other => ended_early(other).ok_or(illegal),
+            },
+            Self::AwaitingApproval {} => match event {
+                Shared::Approved { .. } => Ok(Self::Queued {}),
+                other => ended_early(other).ok_or(illegal),
+            },
+            Self::Queued {} => match event {
+                Shared::HoldGranted { .. } => Ok(Self::Arm(A::first())),
+                other => ended_early(other).ok_or(illegal),
+            },
+            Self::Arm(at) => Self::arm_on_shared(at, event, busy).ok_or(illegal),
+            Self::Pausing { at } => match event {
+                Shared::Halted {} => Ok(Self::Paused { at }),
+                Shared::CancelRequested { .. } => Ok(Self::Cancelling { at }),
+                Shared::Aborted { why } => Ok(Self::Aborting { at, why: why.clone() }),
+                other => halting(at, During::Pausing {}, other).ok_or(illegal),
+            },
+            Self::Paused { at } => match event {
+                Shared::Resumed {} => Ok(Self::Arm(at.resumed())),
+                Shared::CancelRequested { .. } => Ok(Self::Cancelled {}),
+                Shared::Aborted { why } => Ok(Self::Failed { why: why.clone() }),
+                _ => Err(illegal),
+            },
+            Self::Cancelling { at } => match event {
+                Shared::Halted {} => Ok(Self::Cancelled {}),
+                other => halting(at, During::Cancelling {}, other).ok_or(illegal),
+            },
+            Self::Aborting { at, why } => match event {
+                Shared::Halted {} => Ok(Self::Failed { why }),
+                other => halting(at, During::Aborting { why }, other).ok_or(illegal),
+            },
+            Self::Stuck { at, during, why: _ } => out_of_stuck(at, during, event).ok_or(illegal),
+            Self::Succeeded {} | Self::Failed { .. } | Self::Cancelled {} => match event {
+                Shared::Sealed { .. } => Ok(self),
+                _ => Err(illegal),
+            },
+        }
+    }
+
+    /// Shared events in one of the arm's own steps.
+    fn arm_on_shared(at: A, event: &Shared, busy: bool) -> Option<Self> {
+        let rest = at.quiet() && !busy;
+        match event {
+            Shared::Intended {} | Shared::CancelTooLate {} => Some(Self::Arm(at)),
+            Shared::AttemptFailed { .. } => Some(Self::Arm(at.retried())),
+            Shared::Suspended {} if rest => Some(Self::Paused { at }),
+            Shared::Suspended {} => Some(Self::Pausing { at }),
+            Shared::CancelRequested { .. } if rest => Some(Self::Cancelled {}),
+            Shared::CancelRequested { .. } => Some(Self::Cancelling { at }),
+            Shared::Aborted { why } if rest => Some(Self::Failed { why: why.clone() }),
+            Shared::Aborted { why } => Some(Self::Aborting { at, why: why.clone() }),
+            Shared::Created { .. }
+            | Shared::PredecessorsDone { .. }
+            | Shared::Approved { .. }
+            | Shared::HoldGranted { .. }
+            | Shared::Resumed {}
+            | Shared::Halted {}
+            | Shared::GotStuck { .. }
+            | Shared::RetryRequested { .. }
+            | Shared::StepSkipped { .. }
+            | Shared::Sealed { .. } => None,
+        }
+    }
+
+    /// The law for the arm's own events.
+    ///
+    /// # Errors
+    /// [`Illegal`] when the step does not know the event.
+    pub fn on_arm(self, event: A::Event) -> Result<Self, Illegal> {
+        match self {
+            Self::Arm(a) => match a.step(event)? {
+                Next::Step(a) => Ok(Self::Arm(a)),
+                Next::Succeeded => Ok(Self::Succeeded {}),
+            },
+            other => Err(Illegal::new(other.name(), A::event_name(&event))),
+        }
+    }
+
+    /// What an operation is born as.
+    #[must_use]
+    pub const fn born(after: bool, approval: bool) -> Self {
+        match (after, approval) {
+            (true, _) => Self::Pending {},
+            (false, true) => Self::AwaitingApproval {},
+            (false, false) => Self::Queued {},
+        }
+    }
+}
+
+/// Before the lock is held, nothing has to be brought to rest.
+fn ended_early<A>(event: &Shared) -> Option<Step<A>> {
+    if let Shared::CancelRequested { .. } = event {
+        Some(Step::Cancelled {})
+    } else if let Shared::Aborted { why } = event {
+        Some(Step::Failed { why: why.clone() })
+    } else {
+        None
+    }
+}
+
+/// What pausing, cancelling and aborting have in common.
+fn halting<A>(at: A, during: During, event: &Shared) -> Option<Step<A>> {
+    if let Shared::GotStuck { why } = event {
+        return Some(Step::Stuck { at, during, why: why.clone() });
+    }
+    matches!(event, Shared::Intended {}).then(|| back_to(at, during))
+}
+
+/// The step that `during` names.
+fn back_to<A>(at: A, during: During) -> Step<A> {
+    match during {
+        During::Pausing {} => Step::Pausing { at },
+        During::Cancelling {} => Step::Cancelling { at },
+        During::Aborting { why } => Step::Aborting { at, why },
+    }
+}
+
+/// The ways out of Stuck.
+fn out_of_stuck<A>(at: A, during: During, event: &Shared) -> Option<Step<A>> {
+    if let Shared::CancelRequested { .. } = event {
+        return Some(Step::Cancelling { at });
+    }
+    if let Shared::RetryRequested { .. } = event {
+        return Some(back_to(at, during));
+    }
+    if !matches!(event, Shared::StepSkipped { .. }) {
+        return None;
+    }
+    Some(match during {
+        During::Pausing {} => Step::Paused { at },
+        During::Cancelling {} => Step::Cancelled {},
+        During::Aborting { why } => Step::Failed { why },
+    })
+}

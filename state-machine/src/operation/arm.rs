@@ -1,0 +1,121 @@
+//! What one operation has to bring along: its own steps, its table, and its part of the decision. Everything that
+//! operations share (queueing, pausing, cancelling, deadlines, retries) lives in [`crate::lifecycle`].
+
+use crate::decision::WaitingOn;
+use crate::effect::{Answer, Effect, Intent, Outcome, Query, Trouble};
+use crate::machine::{Edge, Illegal};
+use crate::observation::IntentView;
+use crate::spec::OperationSpec;
+
+/// Where an arm's event leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next<A> {
+    /// Another of the arm's steps (or the same).
+    Step(A),
+    /// The end that was wanted, read back from the engine.
+    Succeeded,
+}
+
+/// What the arm sees of one observation.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// What was asked for.
+    pub spec: &'a OperationSpec,
+    /// The persisted intent.
+    pub intent: Option<&'a Intent>,
+    /// How that intent stands.
+    pub intent_view: IntentView,
+    /// Outcome of that intent's effect, when this process has just tried it.
+    pub outcome: Option<&'a Outcome>,
+    /// The engine's answer to [`Arm::query`].
+    pub answer: Option<Result<&'a Answer, &'a Trouble>>,
+    /// Milliseconds since the last entry.
+    pub since_entry_ms: i64,
+}
+
+/// The arm's part of a decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act<E> {
+    /// Something happened; the next effect may share the write.
+    Record {
+        /// The event.
+        event: E,
+        /// The facts that decided.
+        because: String,
+        /// The effect that the next step begins with.
+        intend: Option<Effect>,
+    },
+    /// Try this effect (anew).
+    Intend {
+        /// The effect.
+        effect: Effect,
+        /// The facts that decided.
+        because: String,
+    },
+    /// Not yet.
+    Await(WaitingOn),
+    /// This attempt failed; another may follow, by the retry policy.
+    Retry {
+        /// Condition reason.
+        reason: &'static str,
+        /// Sentence for the user.
+        message: String,
+    },
+    /// No attempt can succeed.
+    Fail {
+        /// Condition reason.
+        reason: String,
+        /// Sentence for the user.
+        message: String,
+    },
+}
+
+/// One operation.
+pub trait Arm: Clone + PartialEq + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned {
+    /// Facts that move the arm's own steps.
+    type Event: Clone + PartialEq + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned;
+
+    /// Name of the arm, as in `spec.operation.<arm>`.
+    const KIND: &'static str;
+    /// Names of the arm's own steps.
+    const STEPS: &'static [&'static str];
+    /// The legal moves of the arm's own events, of `HoldGranted`, `Resumed` and `AttemptFailed` included.
+    const EDGES: &'static [Edge];
+
+    /// The step that follows the grant of the lock.
+    fn first() -> Self;
+    /// Name of this step.
+    fn name(&self) -> &'static str;
+    /// Name of an event.
+    fn event_name(event: &Self::Event) -> &'static str;
+    /// The law for the arm's own events.
+    ///
+    /// # Errors
+    /// [`Illegal`] when the step does not know the event.
+    fn step(self, event: Self::Event) -> Result<Next<Self>, Illegal>;
+    /// The step after an intent for `effect` was recorded in it.
+    #[must_use]
+    fn intended(self, effect: &Effect) -> Self;
+    /// The step to go on with after a pause.
+    #[must_use]
+    fn resumed(self) -> Self;
+    /// The step to go on with after a failed attempt.
+    #[must_use]
+    fn retried(self) -> Self;
+    /// Whether nothing that this operation started can be at work in the engine.
+    fn quiet(&self) -> bool;
+    /// Whether the operation cannot be taken back any more and therefore runs to its end.
+    fn irreversible(&self, intent: Option<&Intent>) -> bool;
+    /// What the decision in this step has to know.
+    fn query(&self, spec: &OperationSpec, intent: Option<&Intent>) -> Option<Query>;
+    /// What to do in this step.
+    fn decide(&self, view: &View<'_>) -> Act<Self::Event>;
+    /// What has to be known while the engine is brought to rest.
+    fn halt_query(&self, spec: &OperationSpec) -> Option<Query>;
+    /// The effect that brings the engine to rest; `None` when it is.
+    fn halt(&self, answer: Option<&Answer>) -> Option<Effect>;
+    /// One value of each step, for the tests that cross every state with every event.
+    fn samples() -> Vec<Self>;
+    /// One value of each event, as large as it may get.
+    fn event_samples() -> Vec<Self::Event>;
+}

@@ -1,0 +1,247 @@
+//! The registry of operations: the one place that lists the arms.
+//!
+//! To add an operation: its file beside `load.rs`, a variant in [`State`], [`Event`] and [`crate::spec::ArmSpec`],
+//! and its line in the `dispatch!` below. Everything that operations share stays as it is.
+
+pub mod arm;
+pub mod free;
+pub mod load;
+
+use crate::decision::WaitingOn;
+use crate::effect::{Effect, Trouble};
+use crate::lifecycle::step::{self, Shared, Step};
+use crate::machine::{Edge, Illegal, Phase};
+use crate::spec::ArmSpec;
+use arm::{Act, Arm};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The typed state of an operation: `status.state`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// A load.
+    Load(Step<load::Load>),
+    /// A free.
+    Free(Step<free::Free>),
+}
+
+/// A fact that moves an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// One that every operation knows.
+    Shared(Shared),
+    /// One of a load.
+    Load(load::LoadEvent),
+    /// One of a free.
+    Free(free::FreeEvent),
+}
+
+/// Runs the same expression for whichever arm the state belongs to.
+macro_rules! dispatch {
+    ($state:expr, $step:ident => $body:expr) => {
+        match $state {
+            $crate::operation::State::Load($step) => $body,
+            $crate::operation::State::Free($step) => $body,
+        }
+    };
+}
+pub(crate) use dispatch;
+
+/// Lets the shared code wrap an arm's event without knowing the arm.
+pub trait Known: Arm {
+    /// The event as one of the closed set.
+    fn event(event: Self::Event) -> Event;
+    /// The state as one of the closed set.
+    fn state(step: Step<Self>) -> State;
+}
+
+impl Known for load::Load {
+    fn event(event: Self::Event) -> Event {
+        Event::Load(event)
+    }
+    fn state(step: Step<Self>) -> State {
+        State::Load(step)
+    }
+}
+
+impl Known for free::Free {
+    fn event(event: Self::Event) -> Event {
+        Event::Free(event)
+    }
+    fn state(step: Step<Self>) -> State {
+        State::Free(step)
+    }
+}
+
+/// The table of one arm.
+#[derive(Debug, Clone, Copy)]
+pub struct ArmTable {
+    /// Name of the arm.
+    pub kind: &'static str,
+    /// Its own steps.
+    pub steps: &'static [&'static str],
+    /// Its own edges.
+    pub edges: &'static [Edge],
+}
+
+const fn table<A: Arm>() -> ArmTable {
+    ArmTable { kind: A::KIND, steps: A::STEPS, edges: A::EDGES }
+}
+
+/// Every arm.
+pub const ARMS: &[ArmTable] = &[table::<load::Load>(), table::<free::Free>()];
+
+impl State {
+    /// What an operation with this arm is born as.
+    #[must_use]
+    pub const fn born(arm: &ArmSpec, after: bool, approval: bool) -> Self {
+        match arm {
+            ArmSpec::Load(_) => Self::Load(Step::born(after, approval)),
+            ArmSpec::Free(_) => Self::Free(Step::born(after, approval)),
+        }
+    }
+
+    /// Name of the arm: `status.kind`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Load(_) => load::Load::KIND,
+            Self::Free(_) => free::Free::KIND,
+        }
+    }
+
+    /// Name of the typed state: `status.step`.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        dispatch!(self, s => s.name())
+    }
+
+    /// The coarse public word: `status.phase`.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        dispatch!(self, s => s.phase())
+    }
+
+    /// The law.
+    ///
+    /// # Errors
+    /// [`Illegal`] when the state does not know the event.
+    pub fn apply(self, event: &Event, busy: bool) -> Result<Self, Illegal> {
+        match (self, event) {
+            (Self::Load(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Load),
+            (Self::Free(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Free),
+            (Self::Load(s), Event::Load(e)) => s.on_arm(e.clone()).map(Self::Load),
+            (Self::Free(s), Event::Free(e)) => s.on_arm(e.clone()).map(Self::Free),
+            (s, e) => Err(Illegal::because(s.step(), e.name(), "the event belongs to another operation")),
+        }
+    }
+
+    /// The state after an intent for `effect` was recorded in it.
+    #[must_use]
+    pub fn intended(self, effect: &Effect) -> Self {
+        fn go<A: Known>(step: Step<A>, effect: &Effect) -> State {
+            A::state(if let Step::Arm(a) = step { Step::Arm(a.intended(effect)) } else { step })
+        }
+        dispatch!(self, s => go(s, effect))
+    }
+
+    /// Why the operation failed or is stuck.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&step::Failure> {
+        const fn go<A>(step: &Step<A>) -> Option<&step::Failure> {
+            match step {
+                Step::Aborting { why, .. } | Step::Stuck { why, .. } | Step::Failed { why } => Some(why),
+                _ => None,
+            }
+        }
+        dispatch!(self, s => go(s))
+    }
+
+    /// Whether the operation holds the lock of its engine in this state.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        const fn go<A>(step: &Step<A>) -> bool {
+            match step {
+                Step::Pending {}
+                | Step::AwaitingApproval {}
+                | Step::Queued {}
+                | Step::Succeeded {}
+                | Step::Failed { .. }
+                | Step::Cancelled {} => false,
+                Step::Pausing { .. }
+                | Step::Paused { .. }
+                | Step::Cancelling { .. }
+                | Step::Aborting { .. }
+                | Step::Stuck { .. }
+                | Step::Arm(_) => true,
+            }
+        }
+        dispatch!(self, s => go(s))
+    }
+}
+
+impl Event {
+    /// The event's name, as it is stored.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Shared(e) => e.name(),
+            Self::Load(e) => load::event_name(e),
+            Self::Free(e) => free::event_name(e),
+        }
+    }
+
+    /// The payload: what the entry stores besides the name.
+    ///
+    /// # Errors
+    /// When the payload does not serialise, which no event's does.
+    pub fn data(&self) -> Result<Value, serde_json::Error> {
+        let tagged = match self {
+            Self::Shared(e) => serde_json::to_value(e),
+            Self::Load(e) => serde_json::to_value(e),
+            Self::Free(e) => serde_json::to_value(e),
+        }?;
+        Ok(match tagged {
+            Value::Object(map) => map.into_iter().next().map_or(Value::Null, |(_, data)| data),
+            other => other,
+        })
+    }
+
+    /// Reads an event of an operation of `kind` back.
+    ///
+    /// # Errors
+    /// When neither the shared events nor the arm's know it.
+    pub fn parse(kind: &str, name: &str, data: &Value) -> Result<Self, serde_json::Error> {
+        let tagged = || Value::Object(Map::from_iter([(name.to_owned(), data.clone())]));
+        if crate::legality::SHARED_EVENTS.contains(&name) {
+            return serde_json::from_value(tagged()).map(Self::Shared);
+        }
+        match kind {
+            "load" => serde_json::from_value(tagged()).map(Self::Load),
+            "free" => serde_json::from_value(tagged()).map(Self::Free),
+            other => Err(serde::de::Error::custom(format!("no operation is called {other:?}"))),
+        }
+    }
+}
+
+/// What every arm does about an engine that gives no answer.
+fn trouble<E>(trouble: &Trouble) -> Act<E> {
+    if trouble.kind.passes() {
+        return Act::Await(WaitingOn::Engine { reason: trouble.kind.reason(), message: trouble.message.clone() });
+    }
+    Act::Fail { reason: trouble.kind.reason().into(), message: trouble.message.clone() }
+}
+
+/// What every arm does while its question has no answer yet.
+fn unanswered<E>() -> Act<E> {
+    Act::Await(WaitingOn::Engine { reason: "EngineNotAsked", message: "the engine has not been asked yet".into() })
+}
+
+/// What every arm does about a refusal.
+fn refused<E>(reason: &str, message: &str, retryable: bool) -> Act<E> {
+    if retryable {
+        return Act::Retry { reason: "EngineRefused", message: message.into() };
+    }
+    Act::Fail { reason: reason.into(), message: message.into() }
+}
