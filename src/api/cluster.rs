@@ -1,0 +1,156 @@
+//! `CacheCluster`: a cache. Attached for now: an Alluxio that is already there, named by its masters' addresses.
+
+use super::conditions::Condition;
+use super::kind::kind;
+use serde::{Deserialize, Serialize};
+
+kind! {
+    /// A distributed cache that operations work on.
+    CacheCluster, plural "cacheclusters", scope NamespaceResourceScope,
+    {
+        /// Which cache.
+        spec: CacheClusterSpec,
+        /// What was seen of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<CacheClusterStatus>,
+    }
+}
+
+/// Which cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheClusterSpec {
+    /// The cache system.
+    #[serde(default)]
+    pub engine: EngineKind,
+    /// A cache that is already there.
+    pub attached: Attached,
+}
+
+/// The cache systems that Ratchet knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum EngineKind {
+    /// Alluxio 2.9.
+    #[default]
+    Alluxio,
+}
+
+/// A cache that is already there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attached {
+    /// RPC addresses of the masters, `host:port` each; the primary is found among them.
+    #[schemars(length(min = 1, max = 9), inner(length(min = 3, max = 260)))]
+    pub masters: Vec<String>,
+    /// How the cache authenticates its clients.
+    #[serde(default)]
+    pub security: Security,
+}
+
+/// How the cache authenticates its clients (`alluxio.security.authentication.type`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Security {
+    /// The mode.
+    #[serde(default)]
+    pub mode: SecurityMode,
+    /// The user to act as in mode Simple.
+    #[serde(default = "default_user")]
+    #[schemars(length(min = 1, max = 128))]
+    pub user: String,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self { mode: SecurityMode::default(), user: default_user() }
+    }
+}
+
+fn default_user() -> String {
+    "alluxio".into()
+}
+
+/// Authentication modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum SecurityMode {
+    /// Alluxio's default: a user name, not proved.
+    #[default]
+    Simple,
+    /// No authentication at all.
+    NoSasl,
+}
+
+/// What was seen of a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheClusterStatus {
+    /// Pending, Ready, Degraded or Failed.
+    #[schemars(length(max = 32))]
+    pub phase: String,
+    /// Generation that this was seen with.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Identity of the engine (Alluxio: its clusterId). Recorded once; an engine that changes its identity behind
+    /// the same addresses is another cache and blocks operations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub identity: Option<String>,
+    /// Name of the TargetLock of that identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub lock: Option<String>,
+    /// Version of the primary master.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub version: String,
+    /// Masters that are known, ready ones first, as text for the column.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub masters: String,
+    /// Workers that are live of all that are known, as text for the column.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub workers: String,
+    /// Bytes that the live workers can hold.
+    #[serde(default)]
+    pub capacity_bytes: i64,
+    /// Bytes that they hold.
+    #[serde(default)]
+    pub used_bytes: i64,
+    /// Capacity for the column.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub capacity: String,
+    /// Used for the column.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub used: String,
+    /// The workers, at most 256.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub members: Vec<Member>,
+    /// Ready, UnfinishedOperation.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// `host:rpc port`.
+    #[schemars(length(max = 270))]
+    pub name: String,
+    /// As the engine calls it.
+    #[schemars(length(max = 32))]
+    pub state: String,
+    /// Version it runs; empty while unknown.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub version: String,
+    /// Bytes it can hold.
+    pub capacity_bytes: i64,
+    /// Bytes it holds.
+    pub used_bytes: i64,
+}

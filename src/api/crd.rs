@@ -1,0 +1,268 @@
+//! Builds the CustomResourceDefinitions: schema from the Rust types, shaped as the API server wants it, with the
+//! rules of [`super::rules`] at the paths where they belong. Everything works on the JSON of the schema, because
+//! that is what the API server reads.
+
+use super::rules::{self, Rule};
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+
+/// Why a CRD cannot be built: a bug in a type or in a rule.
+#[derive(Debug, thiserror::Error)]
+pub enum CrdError {
+    /// A rule names a path that the schema does not have.
+    #[error("the schema of {kind} has no {path}")]
+    NoSuchPath {
+        /// The kind.
+        kind: &'static str,
+        /// The path.
+        path: String,
+    },
+}
+
+/// A column of `kubectl get`.
+struct Column(&'static str, &'static str, &'static str, &'static str);
+
+/// Names and columns of a kind.
+struct Names {
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short: &'static [&'static str],
+    namespaced: bool,
+    status: bool,
+    columns: &'static [Column],
+}
+
+const OPERATION: Names = Names {
+    kind: "DataOperation",
+    plural: "dataoperations",
+    singular: "dataoperation",
+    short: &["dop"],
+    namespaced: true,
+    status: true,
+    columns: &[
+        Column("Type", "string", ".status.kind", "What it does"),
+        Column("Target", "string", ".spec.target", "The CacheCluster"),
+        Column("Phase", "string", ".status.phase", "Where it is"),
+        Column("Step", "string", ".status.step", "Name of the typed state"),
+        Column("Progress", "string", ".status.progress.percent", "Rounded down"),
+        Column("ETA", "string", ".status.progress.eta", "At the present rate"),
+        Column("Reason", "string", ".status.waitingOn.reason", "Why nothing happens, or how it ended"),
+        Column("Started", "date", ".status.startedAt", "When the lock was granted"),
+        Column("Finished", "date", ".status.finishedAt", "When it ended"),
+    ],
+};
+
+const LOAD: Names = Names {
+    kind: "DataLoad",
+    plural: "dataloads",
+    singular: "dataload",
+    short: &["dl"],
+    namespaced: true,
+    status: true,
+    columns: &[
+        Column("Target", "string", ".spec.target", "The CacheCluster"),
+        Column("Phase", "string", ".status.phase", "Where it is"),
+        Column("Step", "string", ".status.step", "Name of the typed state"),
+        Column("Progress", "string", ".status.progress", "Rounded down"),
+        Column("Reason", "string", ".status.reason", "Why nothing happens, or how it ended"),
+        Column("Operation", "string", ".status.operation", "The newest run"),
+        Column("Started", "date", ".status.startedAt", "When the run started"),
+        Column("Finished", "date", ".status.finishedAt", "When the run ended"),
+    ],
+};
+
+const CLUSTER: Names = Names {
+    kind: "CacheCluster",
+    plural: "cacheclusters",
+    singular: "cachecluster",
+    short: &["cc"],
+    namespaced: true,
+    status: true,
+    columns: &[
+        Column("Engine", "string", ".spec.engine", "The cache system"),
+        Column("Version", "string", ".status.version", "Version of the primary master"),
+        Column("Phase", "string", ".status.phase", "How it is"),
+        Column("Masters", "string", ".status.masters", "Masters"),
+        Column("Workers", "string", ".status.workers", "Live of known workers"),
+        Column("Capacity", "string", ".status.capacity", "What the live workers can hold"),
+        Column("Used", "string", ".status.used", "What they hold"),
+        Column("Age", "date", ".metadata.creationTimestamp", "Since it was declared"),
+    ],
+};
+
+const LOCK: Names = Names {
+    kind: "TargetLock",
+    plural: "targetlocks",
+    singular: "targetlock",
+    short: &["tl"],
+    namespaced: false,
+    status: false,
+    columns: &[
+        Column("Namespace", "string", ".spec.claim.namespace", "Namespace of the CacheCluster"),
+        Column("Cluster", "string", ".spec.claim.name", "The CacheCluster that owns the engine"),
+        Column("Epoch", "integer", ".spec.lock.epoch", "Grants so far"),
+        Column("Holders", "string", ".spec.lock.holders[*].name", "Operations that work on the engine"),
+        Column("Age", "date", ".metadata.creationTimestamp", "Since the engine was claimed"),
+    ],
+};
+
+const JOURNAL: Names = Names {
+    kind: "OperationJournal",
+    plural: "operationjournals",
+    singular: "operationjournal",
+    short: &["oj"],
+    namespaced: true,
+    status: false,
+    columns: &[
+        Column("Operation", "string", ".spec.operation", "Name of the operation"),
+        Column("Type", "string", ".spec.kind", "What it did"),
+        Column("First", "integer", ".spec.firstSeq", "First entry"),
+        Column("Last", "integer", ".spec.lastSeq", "Last entry"),
+        Column("Phase", "string", ".spec.phase", "Phase after the last entry"),
+        Column("Age", "date", ".metadata.creationTimestamp", "Since it was written"),
+    ],
+};
+
+/// Every CRD, by file name.
+///
+/// # Errors
+/// [`CrdError`] when a rule and a type do not fit: a bug, found by the drift check.
+pub fn all() -> Result<Vec<(String, Value)>, CrdError> {
+    Ok(vec![
+        file(build::<super::DataOperation>(&OPERATION, rules::operation())?),
+        file(build::<super::DataLoad>(&LOAD, rules::load())?),
+        file(build::<super::CacheCluster>(&CLUSTER, rules::cluster())?),
+        file(build::<super::TargetLock>(&LOCK, rules::lock())?),
+        file(build::<super::OperationJournal>(&JOURNAL, rules::journal())?),
+    ])
+}
+
+fn file(crd: Value) -> (String, Value) {
+    let name = crd["spec"]["names"]["plural"].as_str().unwrap_or_default().to_owned();
+    (format!("{name}.yaml"), crd)
+}
+
+fn build<K: JsonSchema>(names: &Names, rules: Vec<Rule>) -> Result<Value, CrdError> {
+    let mut schema = structural::<K>();
+    tidy(&mut schema);
+    if names.kind == "DataOperation" {
+        rules::loosen_unions(&mut schema).map_err(|path| CrdError::NoSuchPath { kind: names.kind, path })?;
+    }
+    for rule in rules {
+        let missing = || CrdError::NoSuchPath { kind: names.kind, path: rule.path.to_owned() };
+        let node = rules::node(&mut schema, rule.path).ok_or_else(missing)?;
+        let mut text = Map::new();
+        text.insert("rule".into(), json!(rule.rule));
+        text.insert("message".into(), json!(rule.message));
+        if rule.at_birth {
+            text.insert("optionalOldSelf".into(), json!(true));
+        }
+        let list = node.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut() {
+            list.push(Value::Object(text));
+        }
+    }
+    Ok(definition(names, &schema))
+}
+
+fn definition(names: &Names, schema: &Value) -> Value {
+    let columns: Vec<Value> = names
+        .columns
+        .iter()
+        .map(|Column(name, type_, path, what)| json!({"name": name, "type": type_, "jsonPath": path, "description": what}))
+        .collect();
+    let mut version = json!({
+        "name": super::VERSION,
+        "served": true,
+        "storage": true,
+        "schema": {"openAPIV3Schema": schema},
+        "additionalPrinterColumns": columns,
+    });
+    if names.status {
+        version["subresources"] = json!({"status": {}});
+    }
+    if names.kind == "DataOperation" {
+        version["selectableFields"] = json!([{"jsonPath": ".status.phase"}, {"jsonPath": ".spec.target"}]);
+    }
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{}.{}", names.plural, super::GROUP)},
+        "spec": {
+            "group": super::GROUP,
+            "names": {
+                "kind": names.kind,
+                "listKind": format!("{}List", names.kind),
+                "plural": names.plural,
+                "singular": names.singular,
+                "shortNames": names.short,
+                "categories": ["ratchet"],
+            },
+            "scope": if names.namespaced { "Namespaced" } else { "Cluster" },
+            "versions": [version],
+        },
+    })
+}
+
+/// The schema as schemars gives it, rewritten to a structural one.
+fn structural<K: JsonSchema>() -> Value {
+    let generator = schemars::generate::SchemaSettings::openapi3()
+        .with(|s| {
+            s.inline_subschemas = true;
+            s.meta_schema = None;
+        })
+        .with_transform(schemars::transform::AddNullable::default())
+        .with_transform(kube::core::schema::StructuralSchemaRewriter)
+        .with_transform(kube::core::schema::OptionalEnum)
+        .with_transform(kube::core::schema::OptionalIntOrString)
+        .into_generator();
+    generator.into_root_schema_for::<K>().to_value()
+}
+
+/// Removes what the API server warns about or what says nothing: titles, formats of unsigned numbers, `nullable`
+/// (an absent field is absent, a null one is an error).
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.remove("nullable");
+            if map.get("title").is_some_and(Value::is_string) {
+                map.remove("title");
+            }
+            if map.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint")) {
+                map.remove("format");
+            }
+            // An enum of plain words with documentation for each arrives as oneOf of one-word enums.
+            if let Some(words) = words(map) {
+                map.remove("oneOf");
+                map.insert("type".into(), json!("string"));
+                map.insert("enum".into(), words);
+            }
+            map.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn words(map: &Map<String, Value>) -> Option<Value> {
+    let variants = map.get("oneOf")?.as_array()?;
+    let mut all = Vec::new();
+    for v in variants {
+        all.extend(v.get("enum")?.as_array()?.iter().cloned());
+    }
+    Some(Value::Array(all))
+}
+
+/// The documents as YAML, each with a line that says where it comes from.
+///
+/// # Errors
+/// When a document does not serialise.
+pub fn yaml(documents: &[Value]) -> Result<String, serde_yaml_ng::Error> {
+    let mut out = String::from("# Generated by `cargo run --bin crdgen`. Do not edit.\n");
+    for document in documents {
+        out.push_str("---\n");
+        out.push_str(&serde_yaml_ng::to_string(document)?);
+    }
+    Ok(out)
+}

@@ -1,0 +1,10 @@
+//! Ratchet: data-lifecycle operations of a distributed cache as durable state machines on Kubernetes.
+//!
+//! ```text
+//!   watch -> cache -> observe -> decide (pure, state-machine) -> commit (the only writer) -> perform -> commit
+//! ```
+//!
+//! [`api`] holds the kinds, [`cache`] what is watched, [`controller`] the loop, [`engine`] the adapters to cache
+//! systems, [`cli`] the commands.
+
+pub mod api;
