@@ -8,3 +8,8 @@
 //! systems, [`cli`] the commands.
 
 pub mod api;
+pub mod cache;
+pub mod cli;
+pub mod clock;
+pub mod controller;
+pub mod engine;

@@ -1,0 +1,17 @@
+//! What is watched, shared and indexed.
+//!
+//! ```text
+//!   watch stream (own backoff) --guard--> Store --change--> queues
+//!                                          |-- Arc<K> by key, by index
+//!                                          '-- waits: own predicate, own deadline
+//! ```
+//!
+//! Objects are immutable and shared (`Arc`); nobody gets a pointer that somebody else changes, and no reconcile
+//! clones the world. A copy older than one that was seen or written before is refused (the watermark).
+
+pub mod kinds;
+mod store;
+mod watch;
+
+pub use store::{Change, Cached, IndexKey, Key, Store, WaitError};
+pub use watch::{WatchOptions, watch};

@@ -1,0 +1,90 @@
+//! One watch of one kind: its own stream, its own backoff, a time-out of at most a minute (a connection that died
+//! silently is noticed by then), and a guard that sets aside what cannot be read.
+
+use super::store::{Cached, Change, Key, Store};
+use futures::StreamExt as _;
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::{self, Event, ListSemantic};
+use kube::runtime::WatchStreamExt as _;
+use kube::{Api, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// How to watch.
+#[derive(Debug, Clone)]
+pub struct WatchOptions {
+    /// Server-side time-out of one watch call, in seconds; at most 60.
+    pub timeout_s: u32,
+    /// Objects in one page of a list.
+    pub page_size: u32,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self { timeout_s: 50, page_size: 100 }
+    }
+}
+
+/// Keeps `store` up to date until the future is dropped; tells `changed` of every change.
+pub async fn watch<K>(api: Api<K>, store: Arc<Store<K>>, options: WatchOptions, changed: impl Fn(&Change<K>) + Send)
+where
+    K: Cached + DeserializeOwned + std::fmt::Debug,
+{
+    let guarded: Api<DeserializeGuard<K>> = Api::all(api.into_client());
+    let config = watcher::Config {
+        list_semantic: ListSemantic::MostRecent,
+        ..watcher::Config::default().timeout(options.timeout_s.min(60)).page_size(options.page_size)
+    };
+    let kind = K::kind(&()).into_owned();
+    let mut stream = watcher::watcher(guarded, config).default_backoff().boxed();
+    let mut listed: HashSet<Key> = HashSet::new();
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(object)) => {
+                listed.insert(Key::of(&object));
+                seen(&store, object, &changed);
+            }
+            Ok(Event::InitDone) => {
+                // What the list does not have is gone; absence during the list means nothing.
+                for key in store.keys().into_iter().filter(|k| !listed.contains(k)) {
+                    if let Some(change) = store.remove(&key, None) {
+                        changed(&change);
+                    }
+                }
+                listed = HashSet::new();
+                store.mark_ready();
+            }
+            Ok(Event::Apply(object)) => seen(&store, object, &changed),
+            Ok(Event::Delete(object)) => {
+                if let Some(change) = store.remove(&Key::of(&object), object.uid().as_deref()) {
+                    changed(&change);
+                }
+            }
+            Err(error) => {
+                if let watcher::Error::InitialListFailed(kube::Error::Api(status)) = &error
+                    && (status.code == 403 || status.code == 404)
+                {
+                    store.mark_failed(&format!("{kind}: {}", status.message));
+                }
+                tracing::warn!(%kind, %error, "the watch failed; it is tried again");
+            }
+        }
+    }
+}
+
+fn seen<K: Cached>(store: &Store<K>, object: DeserializeGuard<K>, changed: &impl Fn(&Change<K>)) {
+    match object.0 {
+        Ok(object) => {
+            if let Some(change) = store.apply(object) {
+                changed(&change);
+            }
+        }
+        Err(invalid) => {
+            let key = Key::new(invalid.metadata.namespace.clone().unwrap_or_default(), invalid.metadata.name.clone().unwrap_or_default());
+            tracing::warn!(%key, error = %invalid.error, "an object cannot be read and is left alone");
+            changed(&store.park(&key, &invalid.error));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! CacheCluster, attached: who is it, how is it, and is it ours?
+//!
+//! The identity is recorded once; the lock of that identity is claimed by one CacheCluster. An engine that cannot be
+//! reached keeps its identity: its operations wait instead of being forgotten.
+
+use super::Ctx;
+use super::hold::rebuilt;
+use super::reply::Reply;
+use super::write::{self, Part};
+use crate::api::cluster::{CacheCluster, CacheClusterStatus};
+use crate::api::conditions::{self, READY, Wanted};
+use crate::api::lock::{Claim, TargetLock, TargetLockSpec, lock_name};
+use crate::cache::Key;
+use crate::engine::EngineInfo;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::ListParams;
+use ratchet_state_machine::effect::percent;
+use ratchet_state_machine::lock::Lock;
+use serde_json::json;
+use std::time::Duration;
+
+/// Most members that a status lists.
+const MAX_MEMBERS: usize = 256;
+
+/// What is true of a cluster.
+struct Verdict {
+    phase: &'static str,
+    ready: bool,
+    reason: &'static str,
+    message: String,
+}
+
+/// Brings one CacheCluster up to date.
+pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
+    let Some(cluster) = ctx.clusters.get(key) else { return None };
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let old = cluster.status.clone().unwrap_or_default();
+    let (mut status, verdict) = look(ctx, &cluster, &old).await;
+    status.phase = verdict.phase.into();
+    status.observed_generation = cluster.metadata.generation.unwrap_or(0);
+    let wanted = Wanted::new(READY, verdict.ready, verdict.reason, verdict.message);
+    status.conditions = conditions::apply(&old.conditions, &[wanted], status.observed_generation, ctx.clock.now());
+    if worth_writing(cluster.status.as_ref(), &status) && !show(ctx, &cluster, &status).await {
+        return Some(Duration::from_secs(1));
+    }
+    Some(if verdict.ready { ctx.config.probe_every } else { Duration::from_secs(3).min(ctx.config.probe_every) })
+}
+
+async fn look(ctx: &Ctx, cluster: &CacheCluster, old: &CacheClusterStatus) -> (CacheClusterStatus, Verdict) {
+    let failed = |reason, message| Verdict { phase: "Failed", ready: false, reason, message };
+    let engine = match ctx.engines.engine(cluster) {
+        Ok(engine) => engine,
+        Err(why) => return (old.clone(), failed("InvalidSpec", why.to_string())),
+    };
+    let info = match engine.probe().await {
+        Ok(info) => info,
+        Err(trouble) => {
+            let phase = if old.identity.is_some() { "Degraded" } else { "Pending" };
+            let verdict = Verdict { phase, ready: false, reason: trouble.kind.reason(), message: trouble.message };
+            return (old.clone(), verdict);
+        }
+    };
+    if let Some(known) = old.identity.as_ref().filter(|known| **known != info.identity) {
+        let message = format!(
+            "the engine behind these addresses is {} and was {known}; create another CacheCluster for it",
+            info.identity
+        );
+        return (old.clone(), failed("IdentityChanged", message));
+    }
+    let lock = lock_name("alluxio", &info.identity);
+    let status = describe(old, &info, &lock);
+    match claim(ctx, cluster, &info.identity, &lock).await {
+        Ok(()) => {}
+        Err(why) => {
+            return (CacheClusterStatus { lock: None, identity: old.identity.clone(), ..status }, why);
+        }
+    }
+    let (phase, reason, message) = if info.workers_live == 0 {
+        ("Degraded", "NoLiveWorkers", "no worker is live".to_owned())
+    } else {
+        ("Ready", "Ready", format!("{} workers live", info.workers_live))
+    };
+    (status, Verdict { phase, ready: true, reason, message })
+}
+
+fn describe(old: &CacheClusterStatus, info: &EngineInfo, lock: &str) -> CacheClusterStatus {
+    let mut members = info.members.clone();
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    members.truncate(MAX_MEMBERS);
+    CacheClusterStatus {
+        identity: Some(info.identity.clone()),
+        lock: Some(lock.to_owned()),
+        version: info.version.clone(),
+        masters: format!("{}/{}", info.masters_ready, info.masters),
+        workers: format!("{}/{}", info.workers_live, info.members.len()),
+        capacity_bytes: info.capacity_bytes,
+        used_bytes: info.used_bytes,
+        capacity: size(info.capacity_bytes),
+        used: size(info.used_bytes),
+        members,
+        ..old.clone()
+    }
+}
+
+/// Bytes as people write them, binary units.
+#[must_use]
+pub fn size(bytes: i64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut rest = bytes.max(0);
+    let mut value = rest.saturating_mul(10);
+    while rest >= 1024 && unit + 1 < UNITS.len() {
+        value = rest.saturating_mul(10) / 1024;
+        rest /= 1024;
+        unit += 1;
+    }
+    if value % 10 == 0 || unit == 0 { format!("{}{}", value / 10, UNITS[unit]) } else { format!("{}.{}{}", value / 10, value % 10, UNITS[unit]) }
+}
+
+/// Whether the difference is worth a write: everything but small changes of what is used.
+fn worth_writing(old: Option<&CacheClusterStatus>, new: &CacheClusterStatus) -> bool {
+    let Some(old) = old else { return true };
+    let blur = |s: &CacheClusterStatus| {
+        let mut s = s.clone();
+        s.used_bytes = percent(s.used_bytes, s.capacity_bytes);
+        s.used = String::new();
+        for m in &mut s.members {
+            m.used_bytes = percent(m.used_bytes, m.capacity_bytes);
+        }
+        s
+    };
+    blur(old) != blur(new)
+}
+
+async fn show(ctx: &Ctx, cluster: &CacheCluster, status: &CacheClusterStatus) -> bool {
+    let name = cluster.metadata.name.as_deref().unwrap_or_default();
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": cluster.metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": cluster.metadata.resource_version},
+        {"op": "add", "path": "/status", "value": status},
+    ]);
+    let api: Api<CacheCluster> = Api::namespaced(ctx.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default());
+    match write::patch(ctx, &api, Part::Status, name, ops).await {
+        Ok(written) => {
+            ctx.changed_cluster(&ctx.clusters.replace(written));
+            true
+        }
+        Err(reply) => {
+            if !matches!(reply, Reply::Conflict | Reply::Gone) {
+                tracing::warn!(cluster = name, ?reply, "the status of a CacheCluster cannot be written");
+            }
+            false
+        }
+    }
+}
+
+/// Makes sure that the lock exists and is this cluster's.
+async fn claim(ctx: &Ctx, cluster: &CacheCluster, identity: &str, lock: &str) -> Result<(), Verdict> {
+    let not_yet = |message: String| Verdict { phase: "Pending", ready: false, reason: "LockUnavailable", message };
+    let own = Claim {
+        namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
+        name: cluster.metadata.name.clone().unwrap_or_default(),
+        uid: cluster.metadata.uid.clone().unwrap_or_default(),
+    };
+    let found = match ctx.locks.get(&Key::new("", lock)) {
+        Some(found) => found.as_ref().clone(),
+        None => match create(ctx, &own, identity, lock).await {
+            Ok(made) => {
+                ctx.locks.replace(made.clone());
+                made
+            }
+            Err(why) => return Err(not_yet(why)),
+        },
+    };
+    if found.spec.claim.uid == own.uid {
+        return Ok(());
+    }
+    let other = found.spec.claim.clone();
+    let clusters: Api<CacheCluster> = Api::namespaced(ctx.client.clone(), &other.namespace);
+    let owner = write::get(ctx, &clusters, &other.name).await;
+    let gone = owner.is_ok_and(|o| o.is_none_or(|o| o.metadata.uid.as_deref() != Some(&other.uid)));
+    if !gone {
+        let message = format!(
+            "this engine belongs to CacheCluster {} in namespace {}; delete one of the two",
+            other.name, other.namespace
+        );
+        return Err(Verdict { phase: "Failed", ready: false, reason: "AlreadyClaimed", message });
+    }
+    take_over(ctx, &found, &own).await.map_err(not_yet)
+}
+
+/// A lock that is missing is rebuilt from what its operations say; a missing lock is never a free lock.
+async fn create(ctx: &Ctx, own: &Claim, identity: &str, name: &str) -> Result<TargetLock, String> {
+    let locks: Api<TargetLock> = Api::all(ctx.client.clone());
+    if let Ok(Some(found)) = write::get(ctx, &locks, name).await {
+        return Ok(found);
+    }
+    let operations: Api<crate::api::DataOperation> = Api::namespaced(ctx.client.clone(), &own.namespace);
+    let all = tokio::time::timeout(ctx.config.api_timeout, operations.list(&ListParams::default()))
+        .await
+        .map_err(|_| "the API server does not answer".to_owned())?
+        .map_err(|e| format!("the operations cannot be listed: {e}"))?;
+    let here: Vec<_> = all.items.into_iter().filter(|o| o.spec.target == own.name).collect();
+    let content = rebuilt(&here);
+    let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let spec = TargetLockSpec { identity: identity.to_owned(), claim: own.clone(), lock: content };
+    let lock = TargetLock::new(metadata, spec);
+    write::create(ctx, &locks, &lock).await.map_err(|reply| format!("the lock cannot be created yet: {}", reply.name()))
+}
+
+/// The cluster that claimed the engine is gone: the claim passes on, the epoch stays.
+async fn take_over(ctx: &Ctx, lock: &TargetLock, own: &Claim) -> Result<(), String> {
+    let name = lock.metadata.name.as_deref().unwrap_or_default();
+    let holders: &Lock = &lock.spec.lock;
+    if !holders.holders.is_empty() {
+        return Err("operations of the engine's former CacheCluster still hold its lock; delete them".into());
+    }
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": lock.metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": lock.metadata.resource_version},
+        {"op": "replace", "path": "/spec/claim", "value": own},
+    ]);
+    let locks: Api<TargetLock> = Api::all(ctx.client.clone());
+    match write::patch(ctx, &locks, Part::Main, name, ops).await {
+        Ok(written) => {
+            ctx.locks.replace(written);
+            Ok(())
+        }
+        Err(reply) => {
+            if let Ok(Some(fresh)) = write::get(ctx, &locks, name).await {
+                ctx.locks.replace(fresh);
+            }
+            Err(format!("the claim could not be taken over yet: {}", reply.name()))
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Writes to the lock: take, release, steal what nobody holds any more, restore what was lost. Each is one JSON
+//! patch that replaces the resourceVersion it was decided on, so that a stale one gets 409.
+
+use super::observe::{Surroundings, earlier, request};
+use super::reply::Reply;
+use super::write::{self, Part};
+use super::{Ctx, memory::Memory};
+use crate::api::{DataOperation, TargetLock};
+use crate::cache::Key;
+use crate::clock::ms_between;
+use kube::Api;
+use ratchet_state_machine::journal::Record;
+use ratchet_state_machine::lock::{Final, Holder, Lock};
+use ratchet_state_machine::machine::Phase;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What became of a write to the lock.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It stands (or there was nothing to do); decide again.
+    Changed,
+    /// Try again after this long.
+    Later(Duration),
+}
+
+fn api(ctx: &Ctx) -> Api<TargetLock> {
+    Api::all(ctx.client.clone())
+}
+
+/// Grants the hold to `op`, if nobody comes first.
+pub async fn take(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: &mut Memory) -> Held {
+    let Some(lock) = &around.lock else { return Held::Later(Duration::from_secs(1)) };
+    let request = request(op);
+    if lock.spec.lock.blocker(&request, &earlier(ctx, op)).is_some() {
+        return Held::Changed;
+    }
+    let (next, _) = lock.spec.lock.grant(&request);
+    put(ctx, lock, &next, memory).await
+}
+
+/// Gives the hold back and keeps how the operation ended.
+pub async fn release(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundings, memory: &mut Memory) -> Held {
+    let Some(lock) = &around.lock else { return Held::Changed };
+    let end = Final { uid: op.uid().into(), seq: record.folded.seq, digest: record.folded.digest.clone() };
+    let Some(hold) = lock.spec.lock.hold_of(op.uid()).map(|h| h.hold) else { return Held::Changed };
+    let Some(next) = lock.spec.lock.release(op.uid(), hold, Some(end)) else { return Held::Changed };
+    put(ctx, lock, &next, memory).await
+}
+
+/// Replaces the lock's content, guarded by the resourceVersion of the copy it was decided on.
+async fn put(ctx: &Ctx, lock: &Arc<TargetLock>, next: &Lock, memory: &mut Memory) -> Held {
+    let name = lock.metadata.name.as_deref().unwrap_or_default();
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": lock.metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": lock.metadata.resource_version},
+        {"op": "add", "path": "/spec/lock", "value": next},
+    ]);
+    match write::patch(ctx, &api(ctx), Part::Main, name, ops).await {
+        Ok(written) => {
+            ctx.metrics.lock_write();
+            ctx.changed_lock(&ctx.locks.replace(written));
+            Held::Changed
+        }
+        // Whatever happened, the newest copy tells.
+        Err(Reply::Conflict | Reply::Lost | Reply::Ambiguous(_) | Reply::Gone) => refresh(ctx, name, memory).await,
+        Err(Reply::Busy(after)) => Held::Later(after.unwrap_or(Duration::from_secs(1))),
+        Err(Reply::Rule(why) | Reply::Denied(why) | Reply::TooLarge(why)) => {
+            tracing::error!(lock = name, %why, "the lock cannot be written");
+            Held::Later(super::commit::backoff(memory))
+        }
+        Err(Reply::Terminating) => Held::Later(super::commit::backoff(memory)),
+    }
+}
+
+/// A consistent read of the lock.
+async fn refresh(ctx: &Ctx, name: &str, memory: &mut Memory) -> Held {
+    match write::get(ctx, &api(ctx), name).await {
+        Ok(Some(lock)) => {
+            ctx.locks.replace(lock);
+            Held::Changed
+        }
+        Ok(None) => {
+            if let Some(change) = ctx.locks.remove(&Key::new("", name), None) {
+                ctx.changed_lock(&change);
+            }
+            Held::Later(Duration::from_secs(1))
+        }
+        Err(_) => Held::Later(super::commit::backoff(memory)),
+    }
+}
+
+/// Frees holds whose operation is over or gone, as a consistent read shows. A hold whose operation left an effect
+/// behind is kept until nothing of it can land any more, counted from when this process first saw it gone.
+pub async fn steal(ctx: &Ctx, around: &Surroundings, memory: &mut Memory) -> Held {
+    let Some(lock) = &around.lock else { return Held::Changed };
+    for holder in &lock.spec.lock.holders {
+        if !looks_void(ctx, holder) {
+            ctx.gone.forget(&holder.uid);
+            continue;
+        }
+        if !is_void(ctx, holder).await {
+            continue;
+        }
+        let now = ctx.clock.instant();
+        let since = ctx.gone.first_seen(&holder.uid, now);
+        let wait = ctx.config.send_for_ms.saturating_add(ctx.config.unknown_effect_ms);
+        if ms_between(since, now) < wait {
+            return Held::Later(Duration::from_secs(1));
+        }
+        tracing::warn!(holder = %format!("{}/{}", holder.namespace, holder.name), hold = holder.hold,
+            "the operation is gone and left its hold behind; it is freed");
+        let Some(next) = lock.spec.lock.release(&holder.uid, holder.hold, None) else { continue };
+        ctx.gone.forget(&holder.uid);
+        return put(ctx, lock, &next, memory).await;
+    }
+    Held::Changed
+}
+
+/// By the cache: cheap, and only a reason to look.
+fn looks_void(ctx: &Ctx, holder: &Holder) -> bool {
+    match ctx.operations.get(&Key::new(holder.namespace.as_str(), holder.name.as_str())) {
+        Some(op) if op.uid() == holder.uid => void(&op, holder),
+        Some(_) => true,
+        None => ctx.operations.undecodable(&Key::new(holder.namespace.as_str(), holder.name.as_str())).is_none(),
+    }
+}
+
+/// A hold is void once its operation is settled, or moved on without it.
+fn void(op: &DataOperation, holder: &Holder) -> bool {
+    let Some(status) = &op.status else { return true };
+    match status.phase {
+        // A terminal operation gives its hold back itself; only a settled one never will.
+        phase if phase.terminal() => status.settled(),
+        Phase::Pending | Phase::AwaitingApproval => true,
+        Phase::Queued => status.seq != holder.seq,
+        _ => status.fence.epoch != holder.hold,
+    }
+}
+
+/// By a consistent read.
+async fn is_void(ctx: &Ctx, holder: &Holder) -> bool {
+    let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), &holder.namespace);
+    match write::get(ctx, &api, &holder.name).await {
+        Ok(None) => true,
+        Ok(Some(op)) => op.uid() != holder.uid || void(&op, holder),
+        Err(_) => false,
+    }
+}
+
+/// Whether the operation's hold stands in the lock, as every holder confirms before its next effect.
+pub fn confirmed(op: &DataOperation, around: &Surroundings) -> bool {
+    let epoch = op.status.as_ref().map_or(0, |s| s.fence.epoch);
+    around.lock.as_ref().and_then(|l| l.spec.lock.hold_of(op.uid())).is_some_and(|h| h.hold == epoch)
+}
+
+/// The hold of a running operation is missing: somebody removed it, or the lock was deleted and made anew. It is put
+/// back under its old id when nothing conflicts; else the operation waits for those who have the engine now.
+pub async fn restore(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: &mut Memory) -> Held {
+    let Some(lock) = &around.lock else { return Held::Later(Duration::from_secs(2)) };
+    let name = lock.metadata.name.clone().unwrap_or_default();
+    let seen = refresh(ctx, &name, memory).await;
+    let Some(lock) = ctx.locks.get(&Key::new("", name.as_str())).filter(|_| seen == Held::Changed) else {
+        return Held::Later(Duration::from_secs(1));
+    };
+    let epoch = op.status.as_ref().map_or(0, |s| s.fence.epoch);
+    if lock.spec.lock.hold_of(op.uid()).is_some_and(|h| h.hold == epoch) {
+        return Held::Changed;
+    }
+    let request = request(op);
+    if let Some(by) = lock.spec.lock.blocker(&request, &[]) {
+        tracing::warn!(operation = request.name, %by, "the hold was lost and somebody else works on the paths");
+        return Held::Later(Duration::from_secs(5));
+    }
+    let mut next = lock.spec.lock.clone();
+    next.holders.retain(|h| h.uid != op.uid());
+    let (mut granted, _) = next.grant(&request);
+    granted.epoch = lock.spec.lock.epoch.max(epoch);
+    if let Some(own) = granted.holders.iter_mut().find(|h| h.uid == op.uid()) {
+        own.hold = epoch;
+    }
+    tracing::warn!(operation = request.name, epoch, "the hold was lost; it is restored");
+    put(ctx, &lock, &granted, memory).await
+}
+
+/// The lock content for an engine whose lock is missing: the epoch above all that were ever granted, as a consistent
+/// list of the operations shows, with every unfinished holder back in its place.
+pub fn rebuilt(operations: &[DataOperation]) -> Lock {
+    let epoch = operations.iter().filter_map(|o| o.status.as_ref()).map(|s| s.fence.epoch).max().unwrap_or(0);
+    let mut lock = Lock::default();
+    for op in operations.iter().filter(|o| o.status.as_ref().is_some_and(|s| s.state.holds())) {
+        let own = op.status.as_ref().map_or(0, |s| s.fence.epoch);
+        let (next, _) = lock.grant(&request(op));
+        lock = next;
+        if let Some(holder) = lock.holders.iter_mut().find(|h| h.uid == op.uid()) {
+            holder.hold = own;
+        }
+    }
+    lock.epoch = if epoch > 0 { epoch + 1 } else { 0 };
+    lock
+}
+

@@ -1,0 +1,143 @@
+//! DataLoad: one DataOperation for each, under a deterministic name, and a mirror of where it is.
+
+use super::reply::Reply;
+use super::write::{self, Part};
+use super::Ctx;
+use crate::api::{DataLoad, DataLoadStatus, DataOperation, FINALIZER};
+use crate::cache::Key;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Api;
+use serde_json::json;
+use std::time::Duration;
+
+/// Brings one DataLoad up to date.
+pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
+    let load = ctx.loads.get(key)?;
+    let name = load.operation_name();
+    let run = Key::new(key.namespace.as_str(), name.as_str());
+    let Some(op) = ctx.operations.get(&run) else {
+        // A run that was there and is not any more (deleted, or its time to live is over) is not started again.
+        if load.status.as_ref().is_some_and(|s| s.operation == name) || load.metadata.deletion_timestamp.is_some() {
+            return forgotten(ctx, &load).await;
+        }
+        return create(ctx, &load, &name).await;
+    };
+    let owner = load.metadata.uid.as_deref().unwrap_or_default();
+    if !op.metadata.owner_references.iter().flatten().any(|o| o.uid == owner) {
+        tracing::warn!(load = %key, operation = %run, "the name of the load's operation is taken by another object");
+        return Some(Duration::from_secs(30));
+    }
+    mirror(ctx, &load, &op).await
+}
+
+async fn create(ctx: &Ctx, load: &DataLoad, name: &str) -> Option<Duration> {
+    let owner = OwnerReference {
+        api_version: crate::api::API_VERSION.into(),
+        kind: "DataLoad".into(),
+        name: load.metadata.name.clone().unwrap_or_default(),
+        uid: load.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    };
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: load.metadata.namespace.clone(),
+        finalizers: Some(vec![FINALIZER.to_owned()]),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    };
+    let operation = DataOperation::new(metadata, load.spec.operation(), None);
+    let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), load.metadata.namespace.as_deref().unwrap_or_default());
+    match write::create(ctx, &api, &operation).await {
+        Ok(created) => {
+            ctx.changed_operation(&ctx.operations.replace(created));
+            None
+        }
+        Err(Reply::Terminating | Reply::Gone) => None,
+        Err(Reply::Rule(why) | Reply::Denied(why)) => {
+            tracing::error!(load = %Key::of(load), %why, "the operation of a load cannot be created");
+            refused(ctx, load, name, &why).await
+        }
+        // It is there already (the watch will show it), or it may be.
+        Err(_) => Some(Duration::from_secs(1)),
+    }
+}
+
+/// The API server refuses the operation: the load says why.
+async fn refused(ctx: &Ctx, load: &DataLoad, name: &str, why: &str) -> Option<Duration> {
+    let status = DataLoadStatus {
+        operation: String::new(),
+        phase: "Pending".into(),
+        reason: "OperationRefused".into(),
+        observed_generation: load.metadata.generation.unwrap_or(0),
+        conditions: crate::api::conditions::apply(
+            &[],
+            &[crate::api::conditions::Wanted::new("Stalled", true, "OperationRefused", format!("{name}: {why}"))],
+            load.metadata.generation.unwrap_or(0),
+            ctx.clock.now(),
+        ),
+        ..DataLoadStatus::default()
+    };
+    show(ctx, load, status).await;
+    Some(Duration::from_secs(60))
+}
+
+/// The run is gone. If the load never saw its end, it says so.
+async fn forgotten(ctx: &Ctx, load: &DataLoad) -> Option<Duration> {
+    let status = load.status.clone()?;
+    if status.finished_at.is_some() || load.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let now = ctx.clock.now();
+    let generation = load.metadata.generation.unwrap_or(0);
+    let message = format!("{} was deleted; create another DataLoad to load again", status.operation);
+    let wanted = ["Finished", "Succeeded", "Progressing"].map(|t| {
+        crate::api::conditions::Wanted::new(t, t == "Finished", "OperationDeleted", message.clone())
+    });
+    let gone = DataLoadStatus {
+        phase: "Cancelled".into(),
+        reason: "OperationDeleted".into(),
+        finished_at: Some(crate::api::conditions::time(now)),
+        conditions: crate::api::conditions::apply(&status.conditions, &wanted, generation, now),
+        ..status
+    };
+    show(ctx, load, gone).await
+}
+
+/// The load shows what its run shows.
+async fn mirror(ctx: &Ctx, load: &DataLoad, op: &DataOperation) -> Option<Duration> {
+    let seen = op.status.as_ref();
+    let status = DataLoadStatus {
+        operation: op.metadata.name.clone().unwrap_or_default(),
+        phase: seen.map_or_else(|| "Pending".to_owned(), |s| s.phase.name().to_owned()),
+        step: seen.map(|s| s.step.clone()).unwrap_or_default(),
+        progress: seen.and_then(|s| s.progress.as_ref()).map(|p| p.percent.clone()).unwrap_or_default(),
+        reason: seen.and_then(|s| s.waiting_on.as_ref()).map(|w| w.reason.clone()).unwrap_or_default(),
+        started_at: seen.and_then(|s| s.started_at.clone()),
+        finished_at: seen.and_then(|s| s.finished_at.clone()),
+        conditions: seen.map(|s| s.conditions.clone()).unwrap_or_default(),
+        observed_generation: load.metadata.generation.unwrap_or(0),
+    };
+    show(ctx, load, status).await
+}
+
+async fn show(ctx: &Ctx, load: &DataLoad, status: DataLoadStatus) -> Option<Duration> {
+    if load.status.as_ref() == Some(&status) {
+        return None;
+    }
+    let name = load.metadata.name.as_deref().unwrap_or_default();
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": load.metadata.uid},
+        {"op": "add", "path": "/status", "value": status},
+    ]);
+    let api: Api<DataLoad> = Api::namespaced(ctx.client.clone(), load.metadata.namespace.as_deref().unwrap_or_default());
+    match write::patch(ctx, &api, Part::Status, name, ops).await {
+        Ok(written) => {
+            ctx.metrics.mirror_write();
+            ctx.loads.replace(written);
+            None
+        }
+        Err(Reply::Gone) => None,
+        Err(_) => Some(Duration::from_secs(1)),
+    }
+}

@@ -1,0 +1,342 @@
+//! The controller: watches, queues, workers.
+//!
+//! ```text
+//!   watches --changes--> queues --keys--> workers: reconcile -> observe, decide, commit, perform
+//! ```
+//!
+//! Leader election is an option that saves work; nothing here needs it to be safe.
+
+pub mod cluster;
+pub mod commit;
+pub mod finish;
+pub mod hold;
+pub mod lease;
+pub mod load;
+pub mod memory;
+pub mod metrics;
+pub mod observe;
+pub mod patch;
+pub mod publish;
+pub mod queue;
+pub mod reconcile;
+pub mod reply;
+pub mod seal;
+pub mod serve;
+pub mod write;
+
+use crate::api::{CacheCluster, DataLoad, DataOperation, TargetLock};
+use crate::cache::kinds::{BY_LOCK, BY_PHASE, BY_PREDECESSOR, BY_TARGET};
+use crate::cache::{Change, Key, Store, WaitError, WatchOptions, watch};
+use crate::clock::Clock;
+use crate::engine::Registry;
+use futures::FutureExt as _;
+use kube::{Api, Client};
+use memory::MemoryTable;
+use metrics::Metrics;
+use queue::Queue;
+use ratchet_state_machine::ids::WriterId;
+use ratchet_state_machine::machine::Phase;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How the controller behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Operations that are worked on at the same time.
+    pub concurrency: usize,
+    /// Hard limit of one call to the API server.
+    pub api_timeout: Duration,
+    /// How long an intent's writer may take until the effect is sent, in milliseconds.
+    pub send_for_ms: i64,
+    /// How long an effect of an unknown engine may still land, in milliseconds.
+    pub unknown_effect_ms: i64,
+    /// How long a deleted operation's clean-up may take, in milliseconds.
+    pub cleanup_bound_ms: i64,
+    /// Pause between two looks at a healthy cache.
+    pub probe_every: Duration,
+    /// Pause between two looks at an operation that cannot be written.
+    pub parked_retry: Duration,
+    /// How long running work may take after the order to stop.
+    pub drain: Duration,
+    /// How to watch.
+    pub watch: WatchOptions,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            concurrency: 8,
+            api_timeout: Duration::from_secs(10),
+            send_for_ms: 5_000,
+            unknown_effect_ms: 15_000,
+            cleanup_bound_ms: 600_000,
+            probe_every: Duration::from_secs(15),
+            parked_retry: Duration::from_secs(60),
+            drain: Duration::from_secs(20),
+            watch: WatchOptions::default(),
+        }
+    }
+}
+
+/// Holders that were seen gone, and since when: a steal waits.
+#[derive(Default)]
+pub struct Gone(Mutex<HashMap<String, Instant>>);
+
+impl Gone {
+    fn first_seen(&self, uid: &str, now: Instant) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_insert(now)
+    }
+
+    fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// Everything that a reconcile needs.
+pub struct Ctx {
+    /// The API server. Its own write retries are off.
+    pub client: Client,
+    /// How the controller behaves.
+    pub config: Config,
+    /// This process.
+    pub writer: WriterId,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids for writes.
+    pub ids: Box<dyn Fn() -> String + Send + Sync>,
+    /// Engines.
+    pub engines: Registry,
+    /// DataOperations.
+    pub operations: Arc<Store<DataOperation>>,
+    /// DataLoads.
+    pub loads: Arc<Store<DataLoad>>,
+    /// CacheClusters.
+    pub clusters: Arc<Store<CacheCluster>>,
+    /// TargetLocks.
+    pub locks: Arc<Store<TargetLock>>,
+    /// What is remembered between two looks.
+    pub memory: MemoryTable,
+    /// Holders that were seen gone.
+    pub gone: Gone,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Operations to look at.
+    pub operation_queue: Queue<Key>,
+    /// DataLoads to look at.
+    pub load_queue: Queue<Key>,
+    /// CacheClusters to look at.
+    pub cluster_queue: Queue<Key>,
+    stop: AtomicBool,
+}
+
+impl Ctx {
+    /// A controller's context with empty caches.
+    pub fn new(client: Client, config: Config, writer: WriterId, clock: Arc<dyn Clock>, engines: Registry) -> Self {
+        Self {
+            client,
+            config,
+            writer,
+            ids: Box::new(|| uuid::Uuid::new_v4().simple().to_string()),
+            engines,
+            operations: Arc::default(),
+            loads: Arc::default(),
+            clusters: Arc::default(),
+            locks: Arc::default(),
+            memory: MemoryTable::default(),
+            gone: Gone::default(),
+            metrics: Metrics::default(),
+            operation_queue: Queue::new(Arc::clone(&clock)),
+            load_queue: Queue::new(Arc::clone(&clock)),
+            cluster_queue: Queue::new(Arc::clone(&clock)),
+            clock,
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    fn nonce(&self) -> String {
+        (self.ids)()
+    }
+
+    /// Whether the order to stop was given.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Gives the order to stop: nothing new is begun.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.operation_queue.close();
+        self.load_queue.close();
+        self.cluster_queue.close();
+    }
+
+    /// An operation changed: look at it, at who waits for it, and at what mirrors it.
+    pub fn changed_operation(&self, change: &Change<DataOperation>) {
+        let settled = |o: &Arc<DataOperation>| o.status.as_ref().is_some_and(crate::api::DataOperationStatus::settled);
+        if let (None, Some(old)) = (&change.new, &change.old) {
+            self.memory.forget(old.uid());
+        }
+        // A settled operation that did not change is not worth a look (it would be ten thousand at a relist).
+        let same = match (&change.old, &change.new) {
+            (Some(old), Some(new)) => {
+                settled(new) && old.metadata.resource_version == new.metadata.resource_version && old.uid() == new.uid()
+            }
+            _ => false,
+        };
+        if !same {
+            self.operation_queue.add(change.key.clone());
+        }
+        let ended = change.new.as_ref().is_none_or(|o| o.phase().is_some_and(Phase::terminal));
+        let began = change.old.as_ref().is_none_or(|o| !o.phase().is_some_and(Phase::terminal));
+        if ended && began {
+            let name = format!("{}/{}", change.key.namespace, change.key.name);
+            for waiting in self.operations.by_index(&(BY_PREDECESSOR, name)) {
+                self.operation_queue.add(Key::of(&*waiting));
+            }
+        }
+        self.notify_mirrors(change);
+    }
+
+    /// The owners of an operation mirror it.
+    pub fn notify_mirrors(&self, change: &Change<DataOperation>) {
+        let seen = change.new.as_ref().or(change.old.as_ref());
+        for owner in seen.iter().flat_map(|o| o.metadata.owner_references.iter().flatten()) {
+            if owner.kind == "DataLoad" {
+                self.load_queue.add(Key::new(change.key.namespace.as_str(), owner.name.as_str()));
+            }
+        }
+    }
+
+    /// A CacheCluster changed: look at it, and at the operations that wait for it.
+    pub fn changed_cluster(&self, change: &Change<CacheCluster>) {
+        if let (None, Some(old)) = (&change.new, &change.old) {
+            self.engines.forget(old.metadata.uid.as_deref().unwrap_or_default());
+        }
+        self.cluster_queue.add(change.key.clone());
+        self.wake_target(&change.key);
+    }
+
+    fn changed_lock(&self, change: &Change<TargetLock>) {
+        for cluster in self.clusters.by_index(&(BY_LOCK, change.key.name.clone())) {
+            if change.new.is_none() {
+                self.cluster_queue.add(Key::of(&*cluster));
+            }
+            self.wake_target(&Key::of(&*cluster));
+        }
+    }
+
+    /// The operations that wait for a turn on a cache.
+    fn wake_target(&self, cluster: &Key) {
+        for op in self.operations.by_index(&(BY_TARGET, cluster.to_string())) {
+            if op.phase().is_none_or(|p| p == Phase::Queued) {
+                self.operation_queue.add(Key::of(&*op));
+            }
+        }
+    }
+
+    /// Operations in a phase.
+    pub fn in_phase(&self, phase: Phase) -> usize {
+        self.operations.count(&(BY_PHASE, phase.name().to_owned()))
+    }
+
+    /// Waits until every cache has had its first list.
+    ///
+    /// # Errors
+    /// [`WaitError`].
+    pub async fn ready(&self, deadline: Instant) -> Result<(), WaitError> {
+        self.operations.ready(deadline).await?;
+        self.loads.ready(deadline).await?;
+        self.clusters.ready(deadline).await?;
+        self.locks.ready(deadline).await
+    }
+}
+
+/// Starts the watches. They run until the set is dropped.
+pub fn start_watches(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
+    let options = &ctx.config.watch;
+    let all = |c: &Arc<Ctx>| Arc::clone(c);
+    let (o, l, c, t) = (all(ctx), all(ctx), all(ctx), all(ctx));
+    tasks.spawn(watch(Api::<DataOperation>::all(ctx.client.clone()), Arc::clone(&ctx.operations), options.clone(), move |x| o.changed_operation(x)));
+    tasks.spawn(watch(Api::<DataLoad>::all(ctx.client.clone()), Arc::clone(&ctx.loads), options.clone(), move |x| l.load_queue.add(x.key.clone())));
+    tasks.spawn(watch(Api::<CacheCluster>::all(ctx.client.clone()), Arc::clone(&ctx.clusters), options.clone(), move |x| c.changed_cluster(x)));
+    tasks.spawn(watch(Api::<TargetLock>::all(ctx.client.clone()), Arc::clone(&ctx.locks), options.clone(), move |x| t.changed_lock(x)));
+}
+
+/// Starts the workers. They end when the queues are closed and their work is done.
+pub fn start_workers(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
+    for _ in 0..ctx.config.concurrency.max(1) {
+        let ctx = Arc::clone(ctx);
+        tasks.spawn(async move {
+            while let Some(key) = ctx.operation_queue.next().await {
+                let turn = guarded(&key, reconcile::reconcile(&ctx, &key)).await;
+                requeue(&ctx.operation_queue, key, turn);
+            }
+        });
+    }
+    for _ in 0..2 {
+        let (l, c) = (Arc::clone(ctx), Arc::clone(ctx));
+        tasks.spawn(async move {
+            while let Some(key) = l.load_queue.next().await {
+                let turn = guarded(&key, load::reconcile(&l, &key)).await;
+                requeue(&l.load_queue, key, turn);
+            }
+        });
+        tasks.spawn(async move {
+            while let Some(key) = c.cluster_queue.next().await {
+                let turn = guarded(&key, cluster::reconcile(&c, &key)).await;
+                requeue(&c.cluster_queue, key, turn);
+            }
+        });
+    }
+}
+
+fn requeue(queue: &Queue<Key>, key: Key, turn: Option<Duration>) {
+    queue.done(&key);
+    match turn {
+        Some(Duration::ZERO) => queue.add(key),
+        Some(after) => queue.add_after(key, after),
+        None => {}
+    }
+}
+
+/// A panic in one reconcile is a bug that must not stop the others.
+async fn guarded(key: &Key, work: impl Future<Output = Option<Duration>>) -> Option<Duration> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(turn) => turn,
+        Err(_) => {
+            tracing::error!(%key, "a reconcile panicked; it is tried again in a minute");
+            Some(Duration::from_secs(60))
+        }
+    }
+}
+
+/// Runs until `shutdown` resolves, then drains.
+///
+/// # Errors
+/// [`WaitError`] when the caches cannot be filled in time.
+pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()>) -> Result<(), WaitError> {
+    let mut watches = JoinSet::new();
+    start_watches(&ctx, &mut watches);
+    tokio::pin!(shutdown);
+    let deadline = ctx.clock.instant() + Duration::from_secs(120);
+    tokio::select! {
+        ready = ctx.ready(deadline) => ready?,
+        () = &mut shutdown => return Ok(()),
+    }
+    tracing::info!(operations = ctx.operations.len(), writer = %ctx.writer, "ready");
+    let mut workers = JoinSet::new();
+    start_workers(&ctx, &mut workers);
+    shutdown.await;
+    tracing::info!("stopping: running work is finished, nothing new is begun");
+    ctx.stop();
+    let drained = tokio::time::timeout(ctx.config.drain, async { while workers.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::warn!("some work did not finish in time; whoever takes over waits until nothing of it can land");
+    }
+    Ok(())
+}

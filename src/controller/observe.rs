@@ -1,0 +1,210 @@
+//! Gathers what a decision may look at: the caches, the clocks, and (only when the state asks) the engine.
+
+use super::Ctx;
+use super::memory::{Memory, Sent};
+use crate::api::{CacheCluster, DataOperation, TargetLock, conditions};
+use crate::cache::Key;
+use crate::cache::kinds::BY_TARGET;
+use crate::clock::ms_between;
+use crate::engine::Engine;
+use ratchet_state_machine::effect::{EffectTraits, Intent, Outcome, Trouble, TroubleKind};
+use ratchet_state_machine::journal::Record;
+use ratchet_state_machine::lifecycle::{halt_is_due, query};
+use ratchet_state_machine::lock::Request;
+use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::observation::{
+    IntentView, LockView, Observation, Predecessor, PredecessorState, Target,
+};
+use std::sync::Arc;
+
+/// The cache of an operation, its engine and its lock, as far as they are known.
+pub struct Surroundings {
+    /// The CacheCluster.
+    pub cluster: Option<Arc<CacheCluster>>,
+    /// Its engine.
+    pub engine: Option<Arc<dyn Engine>>,
+    /// The lock of that engine.
+    pub lock: Option<Arc<TargetLock>>,
+    /// How the target stands.
+    pub target: Target,
+}
+
+/// The CacheCluster of an operation, with everything that hangs on it.
+pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
+    let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
+    let not_ready = |reason, message: String| Target::NotReady { reason, message };
+    let Some(cluster) = ctx.clusters.get(&Key::new(namespace, op.spec.target.as_str())) else {
+        let message = format!("there is no CacheCluster {} in namespace {namespace}; create it", op.spec.target);
+        return Surroundings { cluster: None, engine: None, lock: None, target: not_ready("TargetNotFound", message) };
+    };
+    let (engine, broken) = match ctx.engines.engine(&cluster) {
+        Ok(engine) => (Some(engine), None),
+        Err(why) => (None, Some(why.to_string())),
+    };
+    let status = cluster.status.as_ref();
+    let lock = status.and_then(|s| s.lock.as_deref()).and_then(|l| ctx.locks.get(&Key::new("", l)));
+    let ready = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == conditions::READY));
+    let target = match (broken, ready, status.and_then(|s| s.identity.as_ref())) {
+        (Some(why), _, _) => not_ready("TargetInvalid", why),
+        (None, None, _) => not_ready("TargetUnknown", format!("the CacheCluster {} has not been looked at yet", op.spec.target)),
+        (None, Some(c), None) => not_ready("TargetUnknown", format!("who the cache is is not known yet: {}", c.message)),
+        (None, Some(c), Some(_)) if matches!(c.reason.as_str(), "AlreadyClaimed" | "IdentityChanged") => {
+            not_ready(if c.reason == "AlreadyClaimed" { "AlreadyClaimed" } else { "IdentityChanged" }, c.message.clone())
+        }
+        (None, Some(_), Some(_)) => Target::Ready,
+    };
+    Surroundings { cluster: Some(cluster), engine, lock, target }
+}
+
+/// Everything that one decision may look at.
+pub async fn observe(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    record: &Record,
+    around: &Surroundings,
+    memory: &mut Memory,
+) -> Observation {
+    let now = ctx.clock.instant();
+    let traits = record.folded.intent.as_ref().zip(around.engine.as_ref()).map(|(i, e)| e.describe(&i.effect));
+    let intent = intent_view(ctx, record.folded.intent.as_ref(), traits, memory);
+    let outcome = memory.own.as_ref().and_then(|own| match &own.sent {
+        Sent::Answered(outcome) if is_current(record, &own.nonce.0) => Some(outcome.clone()),
+        Sent::Answered(_) | Sent::No | Sent::At(_) => None,
+    });
+    let mut seen = Observation {
+        age_ms: memory.age_ms(now),
+        since_entry_ms: memory.since_entry_ms(now),
+        since_step_ms: memory.since_entry_ms(now).saturating_add(step_began_ms(record)),
+        last_was_failure: record.last().is_some_and(|e| e.event == "AttemptFailed"),
+        stalled_ms: memory.stalled_ms(now),
+        deleting_for_ms: deleting_for_ms(ctx, op),
+        namespace_terminating: false,
+        predecessors: predecessors(ctx, op),
+        target: around.target.clone(),
+        lock: lock_view(ctx, op, record, around),
+        intent,
+        outcome,
+        answer: None,
+    };
+    if let Some(question) = query(&op.spec, &record.folded)
+        && intent != IntentView::Sendable
+        && (seen.outcome.is_none() || halt_is_due(&record.folded))
+    {
+        seen.answer = Some(match &around.engine {
+            Some(engine) => engine.inspect(&question).await,
+            None => Err(Trouble { kind: TroubleKind::Unreachable, message: target_message(&around.target) }),
+        });
+    }
+    seen
+}
+
+fn target_message(target: &Target) -> String {
+    match target {
+        Target::NotReady { message, .. } => message.clone(),
+        Target::Unknown | Target::Ready => "the cache is not known".into(),
+    }
+}
+
+fn is_current(record: &Record, nonce: &str) -> bool {
+    record.folded.intent.as_ref().is_some_and(|i| i.nonce.0 == nonce)
+}
+
+/// Milliseconds since the object's deletion was asked for, when it was.
+pub fn deleting_for_ms(ctx: &Ctx, op: &DataOperation) -> Option<i64> {
+    let at = op.metadata.deletion_timestamp.as_ref()?;
+    Some((ctx.clock.now().timestamp() - at.0.as_second()).max(0) * 1000)
+}
+
+/// Milliseconds from the entry with which the present step began to the newest entry.
+fn step_began_ms(record: &Record) -> i64 {
+    let began = record.tail.iter().rev().find(|e| e.open().is_ok_and(|b| b.from != b.to)).or(record.tail.first());
+    match (began.and_then(|e| e.time()), record.last().and_then(|e| e.time())) {
+        (Some(a), Some(b)) => (b - a).num_milliseconds().max(0),
+        _ => 0,
+    }
+}
+
+fn predecessors(ctx: &Ctx, op: &DataOperation) -> Vec<Predecessor> {
+    let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
+    let state = |name: &str| match ctx.operations.get(&Key::new(namespace, name)) {
+        None => PredecessorState::Missing,
+        Some(p) => match p.phase() {
+            Some(Phase::Succeeded) => PredecessorState::Succeeded,
+            Some(phase) if phase.terminal() => PredecessorState::Failed,
+            Some(_) | None => PredecessorState::Unfinished,
+        },
+    };
+    op.spec.run_after.iter().map(|r| Predecessor { name: r.name.clone(), state: state(&r.name) }).collect()
+}
+
+/// What the operation asks of the lock.
+pub fn request(op: &DataOperation) -> Request {
+    let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
+    let name = op.metadata.name.as_deref().unwrap_or_default();
+    Request::new(op.uid(), namespace, name, op.seq(), &op.spec)
+}
+
+/// Those who wait for the same engine and come before `op`.
+pub fn earlier(ctx: &Ctx, op: &DataOperation) -> Vec<Request> {
+    let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
+    let rank = |o: &DataOperation| {
+        let created = o.metadata.creation_timestamp.as_ref().map(|t| t.0.as_second());
+        (-i64::from(o.spec.priority), created, o.uid().to_owned())
+    };
+    let own = rank(op);
+    let all = ctx.operations.by_index(&(BY_TARGET, format!("{namespace}/{}", op.spec.target)));
+    all.iter()
+        .filter(|o| o.phase() == Some(Phase::Queued) && !o.spec.control.suspend && !o.spec.control.cancel)
+        .filter(|o| o.metadata.deletion_timestamp.is_none() && rank(o) < own)
+        .map(|o| request(o))
+        .collect()
+}
+
+fn lock_view(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundings) -> LockView {
+    let Some(lock) = &around.lock else { return LockView::Unknown };
+    let folded = &record.folded;
+    let waiting = folded.state.phase() == Phase::Queued;
+    if let Some(hold) = lock.spec.lock.hold_of(op.uid()) {
+        // A hold counts while its operation stands where it stood when the hold was granted.
+        if !waiting || hold.seq == folded.seq {
+            return LockView::Held { epoch: hold.hold };
+        }
+    }
+    if !waiting {
+        return LockView::Available;
+    }
+    match lock.spec.lock.blocker(&request(op), &earlier(ctx, op)) {
+        Some(by) => LockView::Blocked { by },
+        None => LockView::Available,
+    }
+}
+
+/// How the persisted intent stands, by this process' own clock.
+fn intent_view(ctx: &Ctx, intent: Option<&Intent>, traits: Option<EffectTraits>, memory: &mut Memory) -> IntentView {
+    use super::memory::ForeignIntent;
+    let Some(intent) = intent else {
+        memory.own = None;
+        memory.foreign = None;
+        return IntentView::None;
+    };
+    let now = ctx.clock.instant();
+    let landing = traits.map_or(ctx.config.unknown_effect_ms, |t| t.call_timeout_ms.saturating_add(t.longest_delay_ms));
+    let left = |since, wait: i64| match wait - ms_between(since, now) {
+        left if left > 0 => IntentView::Landing { remaining_ms: left },
+        _ => IntentView::Expired,
+    };
+    if let Some(own) = memory.own.as_ref().filter(|o| intent.writer == ctx.writer && o.nonce == intent.nonce) {
+        return match &own.sent {
+            Sent::No if ms_between(own.patched_at, now) < intent.send_for_ms => IntentView::Sendable,
+            Sent::No => IntentView::Expired,
+            Sent::At(at) => left(*at, landing),
+            Sent::Answered(Outcome::Unknown { .. }) => left(own.patched_at, intent.send_for_ms.saturating_add(landing)),
+            Sent::Answered(Outcome::Done(_) | Outcome::Refused { .. }) => IntentView::Expired,
+        };
+    }
+    if memory.foreign.as_ref().is_none_or(|f| f.nonce != intent.nonce) {
+        memory.foreign = Some(ForeignIntent { nonce: intent.nonce.clone(), first_seen: now });
+    }
+    let since = memory.foreign.as_ref().map_or(now, |f| f.first_seen);
+    left(since, intent.send_for_ms.saturating_add(landing))
+}

@@ -1,0 +1,223 @@
+//! One operation, one step at a time: observe, decide, and do the one thing that was decided. Nothing is chosen
+//! here that `decide` has not chosen.
+
+use super::commit::{self, CommitError, Committed};
+use super::hold::{self, Held};
+use super::memory::{Memory, Sent};
+use super::observe::{self, Surroundings};
+use super::{Ctx, finish, publish, seal};
+use crate::api::{DataOperation, FINALIZER};
+use crate::cache::Key;
+use crate::engine::Call;
+use ratchet_state_machine::decision::{Decision, WaitingOn};
+use ratchet_state_machine::effect::{Intent, Outcome};
+use ratchet_state_machine::journal::Record;
+use ratchet_state_machine::lifecycle::decide;
+use ratchet_state_machine::observation::{LockView, Observation};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Steps in one turn before others get theirs.
+const STEPS_A_TURN: usize = 24;
+
+/// What a turn ends with: look again after this long, or when something changes.
+type Turn = Option<Duration>;
+
+/// Works on one operation until there is nothing to do now.
+pub async fn reconcile(ctx: &Ctx, key: &Key) -> Turn {
+    let Some(op) = ctx.operations.get(key) else { return None };
+    let uid = op.uid().to_owned();
+    if op.status.as_ref().is_some_and(crate::api::DataOperationStatus::settled) {
+        ctx.memory.forget(&uid);
+        return finish::settled(ctx, &op).await;
+    }
+    let mut memory = ctx.memory.take(&uid);
+    let turn = turn(ctx, op, &mut memory).await;
+    ctx.memory.put(&uid, memory);
+    turn
+}
+
+async fn turn(ctx: &Ctx, mut op: Arc<DataOperation>, memory: &mut Memory) -> Turn {
+    if let Some(wait) = finish::let_go(ctx, &op).await {
+        return wait;
+    }
+    for _ in 0..STEPS_A_TURN {
+        if ctx.stopping() {
+            return Some(Duration::from_millis(100));
+        }
+        if memory.parked == Some(op.seq()) && op.seq().0 > 0 {
+            return Some(ctx.config.parked_retry);
+        }
+        match step(ctx, &op, memory).await {
+            ControlFlow::Break(turn) => return turn,
+            ControlFlow::Continue(next) => op = next,
+        }
+    }
+    Some(Duration::ZERO)
+}
+
+type Step = ControlFlow<Turn, Arc<DataOperation>>;
+
+async fn step(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Step {
+    let now = ctx.clock.instant();
+    let wall = ctx.clock.now();
+    let age = op.metadata.creation_timestamp.as_ref().map_or(0, |t| (wall.timestamp() - t.0.as_second()) * 1000);
+    let Some(status) = &op.status else {
+        memory.see(op.seq(), now, age, 0);
+        return begin(ctx, op, memory).await;
+    };
+    let record = match status.record() {
+        Ok(record) => record,
+        Err(why) => {
+            tracing::error!(operation = %Key::of(&**op), %why, "the status contradicts itself; the operation is left alone");
+            memory.parked = Some(op.seq());
+            ctx.metrics.parked();
+            return ControlFlow::Break(Some(ctx.config.parked_retry));
+        }
+    };
+    let entry_age = record.last().and_then(|e| e.time()).map_or(0, |t| (wall - t).num_milliseconds());
+    memory.see(op.seq(), now, age, entry_age);
+    let around = observe::surroundings(ctx, op);
+    if record.folded.state.holds() && around.lock.is_some() && !hold::confirmed(op, &around) {
+        return after_hold(hold::restore(ctx, op, &around, memory).await, op);
+    }
+    let seen = observe::observe(ctx, op, &record, &around, memory).await;
+    let decision = decide(&op.spec, &record.folded, &seen);
+    carry_out(ctx, op, &record, &around, &seen, decision, memory).await
+}
+
+/// The first look at an operation: the finalizer that keeps it in place, then entry 1.
+async fn begin(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Step {
+    if op.metadata.deletion_timestamp.is_some() {
+        return ControlFlow::Break(finish::drop_finalizer(ctx, op).await);
+    }
+    if !op.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER) {
+        return match finish::add_finalizer(ctx, op).await {
+            Ok(op) => ControlFlow::Continue(op),
+            Err(wait) => ControlFlow::Break(Some(wait)),
+        };
+    }
+    after_commit(ctx, op, commit::birth(ctx, op, memory).await, memory)
+}
+
+async fn carry_out(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    record: &Record,
+    around: &Surroundings,
+    seen: &Observation,
+    decision: Decision,
+    memory: &mut Memory,
+) -> Step {
+    match decision {
+        Decision::Rest => ControlFlow::Break(finish::settled(ctx, op).await),
+        Decision::Await(reason) => ControlFlow::Break(wait(ctx, op, around, seen, &reason, memory).await),
+        Decision::Record { event, because, intend } => {
+            let done = commit::transition(ctx, op, record, event, &because, intend, memory).await;
+            after_commit(ctx, op, done, memory)
+        }
+        Decision::Perform(intent) => {
+            perform(ctx, op, around, &intent, memory).await;
+            ControlFlow::Continue(Arc::clone(op))
+        }
+        Decision::TakeHold => after_hold(hold::take(ctx, op, around, memory).await, op),
+        Decision::Release => after_hold(hold::release(ctx, op, record, around, memory).await, op),
+        Decision::Seal => match seal::segment(ctx, op, record).await {
+            seal::Sealed::Through(through, segment) if through == record.folded.seq => {
+                let done = commit::seal_off(ctx, op, record, through, segment, memory).await;
+                after_commit(ctx, op, done, memory)
+            }
+            // An older segment ends before the last entry: it has to stand in the record before the next is written.
+            seal::Sealed::Through(through, _) => {
+                let trimmed = finish::advance(record, through);
+                match seal::segment(ctx, op, &trimmed).await {
+                    seal::Sealed::Through(through, segment) if through == record.folded.seq => {
+                        let done = commit::seal_off(ctx, op, record, through, segment, memory).await;
+                        after_commit(ctx, op, done, memory)
+                    }
+                    seal::Sealed::Through(..) => ControlFlow::Break(Some(Duration::from_secs(1))),
+                    seal::Sealed::Later(wait) => ControlFlow::Break(Some(wait)),
+                }
+            }
+            seal::Sealed::Later(wait) => ControlFlow::Break(Some(wait)),
+        },
+    }
+}
+
+fn after_commit(ctx: &Ctx, op: &Arc<DataOperation>, done: Result<Committed, CommitError>, memory: &mut Memory) -> Step {
+    match done {
+        Ok(Committed::Done(next)) => ControlFlow::Continue(next),
+        // The cache has the newer state, and its change has put the operation back into the queue.
+        Ok(Committed::Lost) => ControlFlow::Break(Some(Duration::from_millis(50))),
+        Ok(Committed::Gone) => ControlFlow::Break(None),
+        Ok(Committed::Later(wait)) => ControlFlow::Break(Some(wait)),
+        Err(why) => {
+            tracing::error!(operation = %Key::of(&**op), %why, "a transition is impossible: a bug; the operation is parked");
+            memory.parked = Some(op.seq());
+            ctx.metrics.parked();
+            ControlFlow::Break(Some(ctx.config.parked_retry))
+        }
+    }
+}
+
+fn after_hold(held: Held, op: &Arc<DataOperation>) -> Step {
+    match held {
+        Held::Changed => ControlFlow::Continue(Arc::clone(op)),
+        Held::Later(wait) => ControlFlow::Break(Some(wait)),
+    }
+}
+
+/// Sends the effect of an intent that this process wrote, if its window is still open.
+async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &Intent, memory: &mut Memory) {
+    let Some(own) = memory.own.as_mut().filter(|o| o.nonce == intent.nonce) else { return };
+    let Some(engine) = &around.engine else {
+        let message = "the CacheCluster is gone".into();
+        own.sent = Sent::Answered(Outcome::Refused { reason: "TargetNotFound".into(), message, retryable: true });
+        return;
+    };
+    let at = ctx.clock.instant();
+    if crate::clock::ms_between(own.patched_at, at) >= intent.send_for_ms {
+        return;
+    }
+    own.sent = Sent::At(at);
+    let call = Call { effect: &intent.effect, spec: &op.spec, token: &intent.token, fence: intent.fence };
+    let outcome = engine.perform(call).await;
+    ctx.metrics.effect(intent.effect.name(), &outcome);
+    if let Outcome::Unknown { detail } = &outcome {
+        tracing::warn!(operation = %Key::of(op), effect = intent.effect.name(), %detail, "the outcome of an effect is unknown");
+        return;
+    }
+    if let Some(own) = memory.own.as_mut() {
+        own.sent = Sent::Answered(outcome);
+    }
+}
+
+/// Shows the reason, keeps account of progress, and says when to look again.
+async fn wait(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    around: &Surroundings,
+    seen: &Observation,
+    reason: &WaitingOn,
+    memory: &mut Memory,
+) -> Turn {
+    let now = ctx.clock.instant();
+    match reason.progress() {
+        Some(p) => memory.note_progress(p.done, now),
+        None if reason.may_stall() => memory.note_progress(memory.progress.map_or(-1, |(m, _)| m), now),
+        None => memory.not_stalling(now),
+    }
+    if matches!(seen.lock, LockView::Blocked { .. })
+        && let Held::Later(_) = hold::steal(ctx, around, memory).await
+    {
+        publish::waiting(ctx, op, reason, memory).await;
+        return Some(Duration::from_secs(1));
+    }
+    publish::waiting(ctx, op, reason, memory).await;
+    let own = reason.recheck_ms();
+    let deadline = op.spec.deadline_seconds.map(|d| (d.saturating_mul(1000) - seen.age_ms).max(10));
+    let stall = reason.may_stall().then(|| (op.spec.stall_deadline_seconds.saturating_mul(1000) - memory.stalled_ms(now)).max(10));
+    let next = [own, deadline, stall].into_iter().flatten().min()?;
+    Some(Duration::from_millis(u64::try_from(next.max(10)).unwrap_or(1_000)))
+}

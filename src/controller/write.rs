@@ -1,0 +1,71 @@
+//! Calls to the API server: each with a time-out of its own, each reply classified.
+
+use super::Ctx;
+use super::reply::{Reply, classify};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Which part of an object a patch changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Metadata and spec.
+    Main,
+    /// The status.
+    Status,
+}
+
+/// Sends a JSON patch, once.
+///
+/// # Errors
+/// What the reply means.
+pub async fn patch<K>(ctx: &Ctx, api: &Api<K>, part: Part, name: &str, ops: Value) -> Result<K, Reply>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let body = serde_json::from_value::<json_patch::Patch>(ops).map_err(|e| Reply::Rule(format!("the patch does not parse: {e}")))?;
+    let (params, patch) = (PatchParams::default(), Patch::Json::<()>(body));
+    let reply = tokio::time::timeout(ctx.config.api_timeout, async {
+        match part {
+            Part::Main => api.patch(name, &params, &patch).await,
+            Part::Status => api.patch_status(name, &params, &patch).await,
+        }
+    });
+    judge(ctx, reply.await)
+}
+
+/// Creates an object, once.
+///
+/// # Errors
+/// What the reply means.
+pub async fn create<K>(ctx: &Ctx, api: &Api<K>, object: &K) -> Result<K, Reply>
+where
+    K: Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+{
+    let params = PostParams::default();
+    judge(ctx, tokio::time::timeout(ctx.config.api_timeout, api.create(&params, object)).await)
+}
+
+/// A consistent read.
+///
+/// # Errors
+/// What the reply means; never [`Reply::Gone`].
+pub async fn get<K>(ctx: &Ctx, api: &Api<K>, name: &str) -> Result<Option<K>, Reply>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    ctx.metrics.consistent_read();
+    judge(ctx, tokio::time::timeout(ctx.config.api_timeout, api.get_opt(name)).await)
+}
+
+fn judge<T>(ctx: &Ctx, reply: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>) -> Result<T, Reply> {
+    let reply = match reply {
+        Ok(Ok(object)) => return Ok(object),
+        Ok(Err(error)) => classify(Some(&error)),
+        Err(_) => classify(None),
+    };
+    ctx.metrics.write_failed(reply.name());
+    Err(reply)
+}

@@ -1,0 +1,59 @@
+//! Engines: adapters to cache systems. An engine answers questions and carries out effects; it decides nothing and
+//! remembers nothing that the cache itself would forget.
+
+pub mod alluxio;
+mod registry;
+
+pub use registry::{Registry, RegistryError};
+
+use crate::api::cluster::Member;
+use futures::future::BoxFuture;
+use ratchet_state_machine::effect::{Answer, Effect, EffectTraits, Outcome, Query, Trouble};
+use ratchet_state_machine::ids::{Fence, Token};
+use ratchet_state_machine::spec::OperationSpec;
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Identity of the cache behind the addresses; stays over restarts.
+    pub identity: String,
+    /// Version of the part that answers.
+    pub version: String,
+    /// Masters that can be the primary.
+    pub masters_ready: usize,
+    /// Masters that are known.
+    pub masters: usize,
+    /// Workers that serve.
+    pub workers_live: usize,
+    /// The workers.
+    pub members: Vec<Member>,
+    /// Bytes that the live workers can hold.
+    pub capacity_bytes: i64,
+    /// Bytes that they hold.
+    pub used_bytes: i64,
+}
+
+/// What goes with an effect.
+#[derive(Debug, Clone)]
+pub struct Call<'a> {
+    /// The effect.
+    pub effect: &'a Effect,
+    /// What was asked for; resolves the effect's path.
+    pub spec: &'a OperationSpec,
+    /// Names the effect.
+    pub token: &'a Token,
+    /// Orders the attempt.
+    pub fence: Fence,
+}
+
+/// An adapter to a cache system. Every call has a time-out of its own, and dropping its future cancels it.
+pub trait Engine: Send + Sync + 'static {
+    /// Who are you, and how are you?
+    fn probe(&self) -> BoxFuture<'_, Result<EngineInfo, Trouble>>;
+    /// Answers a decision's question. Changes nothing.
+    fn inspect<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, Trouble>>;
+    /// Carries out an effect: read, compare, call, read. Never sends a call twice.
+    fn perform<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome>;
+    /// What protects an effect, and how long it may still land.
+    fn describe(&self, effect: &Effect) -> EffectTraits;
+}

@@ -1,0 +1,59 @@
+//! The registry: the one place that lists the engines. An engine is made once for each CacheCluster and spec and
+//! shared by everybody who works on that cache.
+
+use super::{Engine, alluxio};
+use crate::api::cluster::{CacheCluster, CacheClusterSpec, EngineKind};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why there is no engine for a CacheCluster: its spec cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the CacheCluster cannot be used: {0}")]
+pub struct RegistryError(pub String);
+
+type Make = dyn Fn(&CacheClusterSpec) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync;
+
+/// Engines by CacheCluster.
+pub struct Registry {
+    make: Box<Make>,
+    made: Mutex<BTreeMap<String, (CacheClusterSpec, Arc<dyn Engine>)>>,
+}
+
+impl Registry {
+    /// The engines that Ratchet ships.
+    #[must_use]
+    pub fn new(options: alluxio::Options) -> Self {
+        Self::with(move |spec| match spec.engine {
+            EngineKind::Alluxio => alluxio::Alluxio::connect(&spec.attached, &options).map(|a| Arc::new(a) as _),
+        })
+    }
+
+    /// Engines made by `make`.
+    pub fn with(
+        make: impl Fn(&CacheClusterSpec) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { make: Box::new(make), made: Mutex::default() }
+    }
+
+    /// The engine of a CacheCluster.
+    ///
+    /// # Errors
+    /// [`RegistryError`] when its spec cannot be used.
+    pub fn engine(&self, cluster: &CacheCluster) -> Result<Arc<dyn Engine>, RegistryError> {
+        let uid = cluster.metadata.uid.clone().unwrap_or_default();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((spec, engine)) = made.get(&uid)
+            && *spec == cluster.spec
+        {
+            return Ok(Arc::clone(engine));
+        }
+        let engine = (self.make)(&cluster.spec)?;
+        made.insert(uid, (cluster.spec.clone(), Arc::clone(&engine)));
+        Ok(engine)
+    }
+
+    /// Forgets the engine of a CacheCluster that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
