@@ -14,4 +14,4 @@ mod store;
 mod watch;
 
 pub use store::{Change, Cached, IndexKey, Key, Store, WaitError};
-pub use watch::{WatchOptions, watch};
+pub use watch::{WatchOptions, namespaced, watch};

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{self, Event, ListSemantic};
 use kube::runtime::WatchStreamExt as _;
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,20 +18,37 @@ pub struct WatchOptions {
     pub timeout_s: u32,
     /// Objects in one page of a list.
     pub page_size: u32,
+    /// Only objects of this namespace; cluster-scoped kinds are not affected.
+    pub namespace: Option<String>,
 }
 
 impl Default for WatchOptions {
     fn default() -> Self {
-        Self { timeout_s: 50, page_size: 100 }
+        Self { timeout_s: 50, page_size: 100, namespace: None }
+    }
+}
+
+/// The API of a namespaced kind, within the namespace that the options name.
+#[must_use]
+pub fn namespaced<K>(client: &Client, options: &WatchOptions) -> Api<DeserializeGuard<K>>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match &options.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 
 /// Keeps `store` up to date until the future is dropped; tells `changed` of every change.
-pub async fn watch<K>(api: Api<K>, store: Arc<Store<K>>, options: WatchOptions, changed: impl Fn(&Change<K>) + Send)
-where
+pub async fn watch<K>(
+    guarded: Api<DeserializeGuard<K>>,
+    store: Arc<Store<K>>,
+    options: WatchOptions,
+    changed: impl Fn(&Change<K>) + Send,
+) where
     K: Cached + DeserializeOwned + std::fmt::Debug,
 {
-    let guarded: Api<DeserializeGuard<K>> = Api::all(api.into_client());
     let config = watcher::Config {
         list_semantic: ListSemantic::MostRecent,
         ..watcher::Config::default().timeout(options.timeout_s.min(60)).page_size(options.page_size)

@@ -1,6 +1,7 @@
 //! `ratchet controller`.
 
 use super::CliError;
+use crate::cache::WatchOptions;
 use crate::clock::{Clock, SystemClock};
 use crate::controller::lease::Candidate;
 use crate::controller::{Config, Ctx, run as run_controller, serve};
@@ -48,6 +49,9 @@ pub struct Args {
     /// How long running work may take after SIGTERM, in seconds.
     #[arg(long, default_value_t = 20, env = "RATCHET_DRAIN_SECONDS", value_parser = clap::value_parser!(u64).range(0..=600))]
     drain_seconds: u64,
+    /// Look after the objects of this namespace only (default: all namespaces).
+    #[arg(long, env = "RATCHET_WATCH_NAMESPACE")]
+    watch_namespace: Option<String>,
     /// Write logs as JSON lines.
     #[arg(long, env = "RATCHET_LOG_JSON")]
     log_json: bool,
@@ -94,6 +98,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         cleanup_bound_ms: i64::try_from(args.cleanup_seconds).unwrap_or(600).saturating_mul(1000),
         probe_every: Duration::from_secs(args.probe_seconds),
         drain: Duration::from_secs(args.drain_seconds),
+        watch: WatchOptions { namespace: args.watch_namespace.clone(), ..WatchOptions::default() },
         ..Config::default()
     };
     let ctx = Arc::new(Ctx::new(client, config, writer.clone(), Arc::clone(&clock), Registry::new(options)));

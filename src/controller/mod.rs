@@ -26,7 +26,7 @@ pub mod write;
 
 use crate::api::{CacheCluster, DataLoad, DataOperation, TargetLock};
 use crate::cache::kinds::{BY_LOCK, BY_PHASE, BY_PREDECESSOR, BY_TARGET};
-use crate::cache::{Change, Key, Store, WaitError, WatchOptions, watch};
+use crate::cache::{Change, Key, Store, WaitError, WatchOptions, namespaced, watch};
 use crate::clock::Clock;
 use crate::engine::Registry;
 use futures::FutureExt as _;
@@ -258,13 +258,17 @@ impl Ctx {
 
 /// Starts the watches. They run until the set is dropped.
 pub fn start_watches(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
-    let options = &ctx.config.watch;
-    let all = |c: &Arc<Ctx>| Arc::clone(c);
-    let (o, l, c, t) = (all(ctx), all(ctx), all(ctx), all(ctx));
-    tasks.spawn(watch(Api::<DataOperation>::all(ctx.client.clone()), Arc::clone(&ctx.operations), options.clone(), move |x| o.changed_operation(x)));
-    tasks.spawn(watch(Api::<DataLoad>::all(ctx.client.clone()), Arc::clone(&ctx.loads), options.clone(), move |x| l.load_queue.add(x.key.clone())));
-    tasks.spawn(watch(Api::<CacheCluster>::all(ctx.client.clone()), Arc::clone(&ctx.clusters), options.clone(), move |x| c.changed_cluster(x)));
-    tasks.spawn(watch(Api::<TargetLock>::all(ctx.client.clone()), Arc::clone(&ctx.locks), options.clone(), move |x| t.changed_lock(x)));
+    let options = ctx.config.watch.clone();
+    let (o, l, c, t) = (Arc::clone(ctx), Arc::clone(ctx), Arc::clone(ctx), Arc::clone(ctx));
+    let (client, with) = (&ctx.client, || options.clone());
+    let operations = namespaced::<DataOperation>(client, &options);
+    tasks.spawn(watch(operations, Arc::clone(&ctx.operations), with(), move |x| o.changed_operation(x)));
+    let loads = namespaced::<DataLoad>(client, &options);
+    tasks.spawn(watch(loads, Arc::clone(&ctx.loads), with(), move |x| l.load_queue.add(x.key.clone())));
+    let clusters = namespaced::<CacheCluster>(client, &options);
+    tasks.spawn(watch(clusters, Arc::clone(&ctx.clusters), with(), move |x| c.changed_cluster(x)));
+    let locks = Api::all(client.clone());
+    tasks.spawn(watch(locks, Arc::clone(&ctx.locks), with(), move |x| t.changed_lock(x)));
 }
 
 /// Starts the workers. They end when the queues are closed and their work is done.

@@ -1,0 +1,229 @@
+//! An engine that does what a test says: for faults that the real one cannot give on command, and for tests that
+//! are about Kubernetes alone. It keeps what Alluxio keeps (one job a path) and counts what it is asked to do.
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use ratchet::api::cluster::Member;
+use ratchet::engine::{Call, Engine, EngineInfo};
+use ratchet_state_machine::effect::{
+    Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query, Receipt,
+    TreeView, Trouble, TroubleKind,
+};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Bytes of every path.
+pub const BYTES: i64 = 1_000_000;
+
+/// One path.
+#[derive(Debug, Clone, Default)]
+pub struct PathState {
+    /// Looks at a running job until it is done.
+    pub looks_left: u32,
+    /// Its job.
+    pub job: Option<JobState>,
+    /// Bytes that are cached.
+    pub cached: i64,
+    /// Submits that started or resumed a job.
+    pub submits: u32,
+    /// Stops that stopped one.
+    pub stops: u32,
+    /// Frees.
+    pub frees: u32,
+}
+
+/// What the engine does.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Paths by name.
+    pub paths: BTreeMap<String, PathState>,
+    /// Looks that a job takes; `u32::MAX`: it never ends by itself.
+    pub job_takes: u32,
+    /// Nobody answers.
+    pub unreachable: bool,
+    /// Paths that do not exist.
+    pub missing: Vec<String>,
+    /// Time that a call takes.
+    pub delay: Duration,
+    /// The next effects are applied and their replies lost.
+    pub lose_replies: u32,
+    /// Every effect that was carried out, as `name token fence`.
+    pub log: Vec<String>,
+}
+
+/// A shared engine; clones are the same engine.
+#[derive(Clone)]
+pub struct FakeEngine {
+    identity: String,
+    world: Arc<Mutex<World>>,
+}
+
+impl FakeEngine {
+    /// An engine of its own, whose jobs end at the second look.
+    pub fn new() -> Arc<Self> {
+        let world = World { job_takes: 1, ..World::default() };
+        Arc::new(Self { identity: format!("fake-{}", super::unique()), world: Arc::new(Mutex::new(world)) })
+    }
+
+    /// What it does and did.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a path.
+    pub fn path(&self, path: &str) -> PathState {
+        self.world().paths.get(path).cloned().unwrap_or_default()
+    }
+
+    fn gate(&self) -> Result<Duration, Trouble> {
+        let world = self.world();
+        if world.unreachable {
+            return Err(Trouble { kind: TroubleKind::Unreachable, message: "nobody answers at fake:1".into() });
+        }
+        Ok(world.delay)
+    }
+}
+
+impl Engine for FakeEngine {
+    fn probe(&self) -> BoxFuture<'_, Result<EngineInfo, Trouble>> {
+        async move {
+            let delay = self.gate()?;
+            pause(delay).await;
+            Ok(EngineInfo {
+                identity: self.identity.clone(),
+                version: "fake".into(),
+                masters_ready: 1,
+                masters: 1,
+                workers_live: 1,
+                members: vec![Member {
+                    name: "fake:1".into(),
+                    state: "ACTIVE".into(),
+                    version: "fake".into(),
+                    capacity_bytes: i64::MAX / 4,
+                    used_bytes: 0,
+                }],
+                capacity_bytes: i64::MAX / 4,
+                used_bytes: 0,
+            })
+        }
+        .boxed()
+    }
+
+    fn inspect<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, Trouble>> {
+        async move {
+            let delay = self.gate()?;
+            pause(delay).await;
+            Ok(self.world().answer(query))
+        }
+        .boxed()
+    }
+
+    fn perform<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        async move {
+            let delay = match self.gate() {
+                Ok(delay) => delay,
+                Err(t) => return Outcome::Refused { reason: "EngineUnreachable".into(), message: t.message, retryable: true },
+            };
+            pause(delay).await;
+            let path = call.effect.path(call.spec).unwrap_or_default().to_owned();
+            let mut world = self.world();
+            world.log.push(format!("{} {} {}", call.effect.name(), call.token, call.fence));
+            let receipt = world.apply(call.effect, &path);
+            if world.lose_replies > 0 {
+                world.lose_replies -= 1;
+                return Outcome::Unknown { detail: "the reply was lost".into() };
+            }
+            Outcome::Done(receipt)
+        }
+        .boxed()
+    }
+
+    fn describe(&self, _effect: &Effect) -> EffectTraits {
+        EffectTraits { class: EffectClass::Repeatable, call_timeout_ms: 300, longest_delay_ms: 200 }
+    }
+}
+
+/// A call takes the time that the test set; none by default.
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+impl World {
+    fn answer(&mut self, query: &Query) -> Answer {
+        match query {
+            Query::Health => Answer::Health(Health { live_workers: 1, capacity_bytes: i64::MAX / 4, load_replicas: false }),
+            Query::Metadata { path, then, .. } => {
+                if self.missing.contains(path) {
+                    return Answer::Metadata(MetadataView::Missing, None);
+                }
+                let tree = self.tree(std::slice::from_ref(path));
+                let job = then.as_ref().map(|p| self.job(p));
+                Answer::Metadata(MetadataView::Loaded(tree), job)
+            }
+            Query::LoadJob { path } => Answer::Job(self.job(path)),
+            Query::Tree { paths } => Answer::Tree(self.tree(paths)),
+        }
+    }
+
+    fn tree(&self, paths: &[String]) -> TreeView {
+        let cached = |p: &String| self.paths.get(p).map_or(0, |s| s.cached);
+        TreeView {
+            files: paths.len() as i64,
+            bytes: BYTES * paths.len() as i64,
+            cached_bytes: paths.iter().map(cached).sum(),
+            missing: paths.iter().find(|p| self.missing.contains(p)).cloned(),
+        }
+    }
+
+    fn job(&mut self, path: &str) -> JobView {
+        let takes = self.job_takes;
+        let s = self.paths.entry(path.to_owned()).or_default();
+        if s.job == Some(JobState::Running) && s.looks_left != u32::MAX {
+            if s.looks_left == 0 {
+                s.job = Some(JobState::Succeeded);
+                s.cached = BYTES;
+            } else {
+                s.looks_left -= 1;
+            }
+        }
+        let done = if takes == 0 || takes == u32::MAX { 0 } else { BYTES * i64::from(takes - s.looks_left.min(takes)) / i64::from(takes) };
+        JobView {
+            state: s.job.clone().unwrap_or(JobState::Absent),
+            total_bytes: Some(BYTES),
+            loaded_bytes: if s.cached == BYTES { BYTES } else { done },
+            files: 1,
+            failed_files: 0,
+        }
+    }
+
+    fn apply(&mut self, effect: &Effect, path: &str) -> Receipt {
+        let takes = self.job_takes;
+        let s = self.paths.entry(path.to_owned()).or_default();
+        match effect {
+            Effect::LoadMetadata { .. } => Receipt { task: Some(1), ..Receipt::default() },
+            Effect::CancelMetadata { .. } => Receipt::default(),
+            Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => Receipt { attached: true, ..Receipt::default() },
+            Effect::SubmitLoad { .. } => {
+                s.submits += 1;
+                s.looks_left = takes;
+                s.job = Some(JobState::Running);
+                Receipt { job: Some(format!("job-{}", s.submits)), ..Receipt::default() }
+            }
+            Effect::StopLoad { .. } => {
+                if s.job == Some(JobState::Running) {
+                    s.stops += 1;
+                    s.job = Some(JobState::Stopped);
+                }
+                Receipt::default()
+            }
+            Effect::Free { .. } => {
+                s.frees += 1;
+                s.cached = 0;
+                Receipt::default()
+            }
+        }
+    }
+}
