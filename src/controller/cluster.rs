@@ -33,7 +33,7 @@ struct Verdict {
 
 /// Brings one CacheCluster up to date.
 pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
-    let Some(cluster) = ctx.clusters.get(key) else { return None };
+    let cluster = ctx.clusters.get(key)?;
     if cluster.metadata.deletion_timestamp.is_some() {
         return None;
     }

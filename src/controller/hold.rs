@@ -15,6 +15,7 @@ use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 
 /// What became of a write to the lock.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,24 +30,31 @@ fn api(ctx: &Ctx) -> Api<TargetLock> {
     Api::all(ctx.client.clone())
 }
 
+/// The newest copy of the lock, and the turn to write it: the operations of one process do not make each other lose.
+async fn newest(ctx: &Ctx, around: &Surroundings) -> Option<(Arc<TargetLock>, OwnedMutexGuard<()>)> {
+    let name = around.lock.as_ref()?.metadata.name.clone()?;
+    let turn = ctx.turns.of(&name).lock_owned().await;
+    ctx.locks.get(&Key::new("", name)).map(|lock| (lock, turn))
+}
+
 /// Grants the hold to `op`, if nobody comes first.
 pub async fn take(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: &mut Memory) -> Held {
-    let Some(lock) = &around.lock else { return Held::Later(Duration::from_secs(1)) };
+    let Some((lock, _turn)) = newest(ctx, around).await else { return Held::Later(Duration::from_secs(1)) };
     let request = request(op);
     if lock.spec.lock.blocker(&request, &earlier(ctx, op)).is_some() {
         return Held::Changed;
     }
     let (next, _) = lock.spec.lock.grant(&request);
-    put(ctx, lock, &next, memory).await
+    put(ctx, &lock, &next, memory).await
 }
 
 /// Gives the hold back and keeps how the operation ended.
 pub async fn release(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundings, memory: &mut Memory) -> Held {
-    let Some(lock) = &around.lock else { return Held::Changed };
+    let Some((lock, _turn)) = newest(ctx, around).await else { return Held::Changed };
     let end = Final { uid: op.uid().into(), seq: record.folded.seq, digest: record.folded.digest.clone() };
     let Some(hold) = lock.spec.lock.hold_of(op.uid()).map(|h| h.hold) else { return Held::Changed };
     let Some(next) = lock.spec.lock.release(op.uid(), hold, Some(end)) else { return Held::Changed };
-    put(ctx, lock, &next, memory).await
+    put(ctx, &lock, &next, memory).await
 }
 
 /// Replaces the lock's content, guarded by the resourceVersion of the copy it was decided on.
@@ -131,11 +139,13 @@ fn looks_void(ctx: &Ctx, holder: &Holder) -> bool {
 fn void(op: &DataOperation, holder: &Holder) -> bool {
     let Some(status) = &op.status else { return true };
     match status.phase {
-        // A terminal operation gives its hold back itself; only a settled one never will.
-        phase if phase.terminal() => status.settled(),
         Phase::Pending | Phase::AwaitingApproval => true,
         Phase::Queued => status.seq != holder.seq,
-        _ => status.fence.epoch != holder.hold,
+        Phase::Running | Phase::Paused | Phase::RollingBack | Phase::Cancelling | Phase::Stuck => {
+            status.fence.epoch != holder.hold
+        }
+        // A terminal operation gives its hold back itself; only a settled one never will.
+        Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::RolledBack => status.settled(),
     }
 }
 

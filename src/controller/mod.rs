@@ -97,6 +97,16 @@ impl Gone {
     }
 }
 
+/// Turns to write a lock, by its name.
+#[derive(Default)]
+pub struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    fn of(&self, lock: &str) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(lock.to_owned()).or_default())
+    }
+}
+
 /// Everything that a reconcile needs.
 pub struct Ctx {
     /// The API server. Its own write retries are off.
@@ -123,6 +133,8 @@ pub struct Ctx {
     pub memory: MemoryTable,
     /// Holders that were seen gone.
     pub gone: Gone,
+    /// Turns to write a lock.
+    pub turns: Turns,
     /// Counters.
     pub metrics: Metrics,
     /// Operations to look at.
@@ -149,6 +161,7 @@ impl Ctx {
             locks: Arc::default(),
             memory: MemoryTable::default(),
             gone: Gone::default(),
+            turns: Turns::default(),
             metrics: Metrics::default(),
             operation_queue: Queue::new(Arc::clone(&clock)),
             load_queue: Queue::new(Arc::clone(&clock)),
@@ -191,6 +204,11 @@ impl Ctx {
         if !same {
             self.operation_queue.add(change.key.clone());
         }
+        if let Some(old) = change.old.as_ref().filter(|o| observe::waits(o))
+            && change.new.as_ref().is_none_or(|o| !observe::waits(o) && o.phase().is_none_or(Phase::terminal))
+        {
+            self.left_queue(old);
+        }
         let ended = change.new.as_ref().is_none_or(|o| o.phase().is_some_and(Phase::terminal));
         let began = change.old.as_ref().is_none_or(|o| !o.phase().is_some_and(Phase::terminal));
         if ended && began {
@@ -221,12 +239,29 @@ impl Ctx {
         self.wake_target(&change.key);
     }
 
+    /// A lock changed: whoever can have it now is woken. Those who could not are left alone (there may be thousands).
     fn changed_lock(&self, change: &Change<TargetLock>) {
         for cluster in self.clusters.by_index(&(BY_LOCK, change.key.name.clone())) {
-            if change.new.is_none() {
-                self.cluster_queue.add(Key::of(&*cluster));
+            let key = Key::of(&*cluster);
+            match &change.new {
+                None => self.cluster_queue.add(key),
+                Some(lock) => self.wake_queue(lock, &key),
             }
-            self.wake_target(&Key::of(&*cluster));
+        }
+    }
+
+    fn wake_queue(&self, lock: &TargetLock, cluster: &Key) {
+        for op in observe::grantable(self, &lock.spec.lock, cluster) {
+            self.operation_queue.add(op);
+        }
+    }
+
+    /// An operation left the queue without taking the lock: those behind it may go.
+    fn left_queue(&self, op: &DataOperation) {
+        let target = Key::new(op.metadata.namespace.clone().unwrap_or_default(), op.spec.target.as_str());
+        let lock = self.clusters.get(&target).and_then(|c| c.status.as_ref()?.lock.clone());
+        if let Some(lock) = lock.and_then(|name| self.locks.get(&Key::new("", name))) {
+            self.wake_queue(&lock, &target);
         }
     }
 

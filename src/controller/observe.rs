@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use ratchet_state_machine::effect::{EffectTraits, Intent, Outcome, Trouble, TroubleKind};
 use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::{halt_is_due, query};
-use ratchet_state_machine::lock::Request;
+use ratchet_state_machine::lock::{Lock, Request};
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::observation::{
     IntentView, LockView, Observation, Predecessor, PredecessorState, Target,
@@ -144,20 +144,45 @@ pub fn request(op: &DataOperation) -> Request {
     Request::new(op.uid(), namespace, name, op.seq(), &op.spec)
 }
 
+/// The order in which operations get the lock: priority, then age, then uid.
+fn rank(op: &DataOperation) -> (i64, Option<i64>, &str) {
+    let created = op.metadata.creation_timestamp.as_ref().map(|t| t.0.as_second());
+    (-i64::from(op.spec.priority), created, op.uid())
+}
+
+/// Whether an operation wants the lock now.
+pub fn waits(op: &DataOperation) -> bool {
+    let control = &op.spec.control;
+    op.phase() == Some(Phase::Queued) && !control.suspend && !control.cancel && op.metadata.deletion_timestamp.is_none()
+}
+
 /// Those who wait for the same engine and come before `op`.
 pub fn earlier(ctx: &Ctx, op: &DataOperation) -> Vec<Request> {
     let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
-    let rank = |o: &DataOperation| {
-        let created = o.metadata.creation_timestamp.as_ref().map(|t| t.0.as_second());
-        (-i64::from(o.spec.priority), created, o.uid().to_owned())
-    };
-    let own = rank(op);
     let all = ctx.operations.by_index(&(BY_TARGET, format!("{namespace}/{}", op.spec.target)));
-    all.iter()
-        .filter(|o| o.phase() == Some(Phase::Queued) && !o.spec.control.suspend && !o.spec.control.cancel)
-        .filter(|o| o.metadata.deletion_timestamp.is_none() && rank(o) < own)
-        .map(|o| request(o))
-        .collect()
+    all.iter().filter(|o| waits(o) && rank(o) < rank(op)).map(|o| request(o)).collect()
+}
+
+/// Most operations that are woken at a time when a lock changes.
+const WOKEN_AT_ONCE: usize = 32;
+
+/// The operations on `cluster` that could have the lock now, first come first.
+pub fn grantable(ctx: &Ctx, lock: &Lock, cluster: &Key) -> Vec<Key> {
+    let mut all = ctx.operations.by_index(&(BY_TARGET, cluster.to_string()));
+    all.retain(|o| waits(o));
+    all.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    let (mut before, mut out) = (Vec::new(), Vec::new());
+    for op in &all {
+        let request = request(op);
+        if lock.blocker(&request, &before).is_none() {
+            out.push(Key::of(&**op));
+            if out.len() >= WOKEN_AT_ONCE {
+                break;
+            }
+        }
+        before.push(request);
+    }
+    out
 }
 
 fn lock_view(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundings) -> LockView {

@@ -14,10 +14,10 @@ fn test(path: &str, value: impl Into<Value>) -> Value {
 }
 
 fn fields(status: &DataOperationStatus) -> Result<Map<String, Value>, serde_json::Error> {
-    match serde_json::to_value(status)? {
-        Value::Object(map) => Ok(map),
-        other => Err(serde::de::Error::custom(format!("a status serialises to an object, not to {other}"))),
-    }
+    let Value::Object(map) = serde_json::to_value(status)? else {
+        return Err(serde::de::Error::custom("a status serialises to an object"));
+    };
+    Ok(map)
 }
 
 /// The first write: the object is this one, and nobody has written a status.
@@ -93,3 +93,7 @@ fn tail(old: &DataOperationStatus, new: &DataOperationStatus, ops: &mut Ops) -> 
     ops.extend((0..gone).map(|_| json!({"op": "remove", "path": "/status/tail/0"})));
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "patch_tests.rs"]
+mod tests;

@@ -69,13 +69,11 @@ fn waiting_status(status: &DataOperationStatus, waiting: Option<&WaitingOn>) -> 
     if status.phase.terminal() {
         return None;
     }
-    match waiting? {
-        WaitingOn::Work(_) => None,
-        other => {
-            let message = ratchet_state_machine::lifecycle::cut(&other.message(), 600);
-            Some(WaitingStatus { reason: other.reason().into(), message })
-        }
-    }
+    let waiting = waiting?;
+    (!matches!(waiting, WaitingOn::Work(_))).then(|| {
+        let message = ratchet_state_machine::lifecycle::cut(&waiting.message(), 600);
+        WaitingStatus { reason: waiting.reason().into(), message }
+    })
 }
 
 /// The conditions that a status calls for.

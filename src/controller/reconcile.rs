@@ -26,7 +26,7 @@ type Turn = Option<Duration>;
 
 /// Works on one operation until there is nothing to do now.
 pub async fn reconcile(ctx: &Ctx, key: &Key) -> Turn {
-    let Some(op) = ctx.operations.get(key) else { return None };
+    let op = ctx.operations.get(key)?;
     let uid = op.uid().to_owned();
     if op.status.as_ref().is_some_and(crate::api::DataOperationStatus::settled) {
         ctx.memory.forget(&uid);

@@ -13,10 +13,13 @@ pub struct RegistryError(pub String);
 
 type Make = dyn Fn(&CacheClusterSpec) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync;
 
+/// An engine, and the spec that it was made for.
+type Made = (CacheClusterSpec, Arc<dyn Engine>);
+
 /// Engines by CacheCluster.
 pub struct Registry {
     make: Box<Make>,
-    made: Mutex<BTreeMap<String, (CacheClusterSpec, Arc<dyn Engine>)>>,
+    made: Mutex<BTreeMap<String, Made>>,
 }
 
 impl Registry {

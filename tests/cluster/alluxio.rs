@@ -1,8 +1,25 @@
-//! A real Alluxio on the bench's node.
+//! A real Alluxio on the bench's node, and a stage for one test: a namespace, a CacheCluster, a controller.
 
-use super::{Bench, bench, sh};
-use std::path::PathBuf;
+use super::{Bench, Replica, TestNamespace, bench, cluster, create, operation, settled, sh, unique, wait_for};
+use kube::{Api, Client};
+use ratchet::api::{CacheCluster, DataOperation, TargetLock};
+use ratchet::engine::alluxio::client::{AlluxioClient, ClientOptions, LoadProgress, Security, TreeSummary};
+use ratchet_state_machine::effect::Effect;
+use ratchet_state_machine::journal::{Body, Entry};
+use ratchet_state_machine::machine::Phase;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The Alluxio that tests share, in turns. It stays up for the next run.
+pub const SHARED: &str = "e2e";
+/// The CacheCluster of a stage.
+pub const CACHE: &str = "cache";
+/// Longer than the engine's look-out for files whose time to live is over (`alluxio-site.properties`: 5 s).
+pub const TTL_ROUND: Duration = Duration::from_secs(7);
 
 /// One Alluxio, in a namespace of its own.
 pub struct Alluxio {
@@ -69,4 +86,295 @@ impl Alluxio {
     pub fn addresses(&self) -> Vec<&str> {
         self.masters.iter().map(String::as_str).collect()
     }
+
+    /// The masters that have an address: a pod that is just being replaced has none.
+    pub fn client(&self, mode: &str) -> AlluxioClient {
+        let security = match mode {
+            "NoSasl" => Security::NoSasl,
+            _ => Security::Simple { user: "root".into() },
+        };
+        AlluxioClient::new(ClientOptions::new(self.masters.clone(), security)).expect("a client")
+    }
+}
+
+/// A directory of the under-storage that goes with the test.
+pub struct Tree {
+    /// Path in the cache's namespace.
+    pub path: String,
+    /// The same on this machine.
+    pub dir: PathBuf,
+}
+
+impl Tree {
+    /// Adds `count` files of `size` bytes, a hundred in a folder; no two bytes patterns are alike.
+    pub fn files(&self, count: usize, size: usize) -> &Self {
+        for i in 0..count {
+            let folder = self.dir.join(format!("part {:03}", i / 100));
+            if i % 100 == 0 {
+                fs::create_dir_all(&folder).expect("a folder");
+            }
+            self.file(&format!("part {:03}/file-{i}-ä", i / 100), size);
+        }
+        self
+    }
+
+    /// Adds one file.
+    pub fn file(&self, name: &str, size: usize) -> &Self {
+        let mut x = 0x9E37_79B9_u32 ^ u32::try_from(name.len() + size).unwrap_or(1);
+        let mut next = || {
+            x ^= x << 13;
+            x ^= x >> 17;
+            x ^= x << 5;
+            x.to_le_bytes()
+        };
+        let block: Vec<u8> = (0..1024).flat_map(|_| next()).collect();
+        let content: Vec<u8> = name.bytes().chain(block.iter().copied().cycle()).take(size).collect();
+        fs::write(self.dir.join(name), content).expect("a file");
+        self
+    }
+
+    /// Adds a file that takes no room in the under-storage.
+    pub fn sparse(&self, name: &str, size: u64) -> &Self {
+        fs::File::create(self.dir.join(name)).and_then(|f| f.set_len(size)).expect("a sparse file");
+        self
+    }
+
+    /// Names, sizes, times, modes and contents of everything in it.
+    pub fn fingerprint(&self) -> String {
+        let script = r#"cd "$1" && find . -printf '%p %y %s %T@ %m\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum"#;
+        sh(Command::new("bash").args(["-c", script, "fingerprint"]).arg(&self.dir))
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Everything that one test needs. The next test gets its turn when it is dropped.
+pub struct Stage {
+    /// The controller, once it was started.
+    pub controller: Option<Replica>,
+    /// The namespace of the test.
+    pub ns: TestNamespace,
+    /// The Alluxio.
+    pub alluxio: Alluxio,
+    /// A client of the API server.
+    pub admin: Client,
+    /// A client of the Alluxio: tests look for themselves.
+    pub engine: AlluxioClient,
+    /// The bench.
+    pub bench: Bench,
+    /// How the Alluxio authenticates.
+    pub mode: &'static str,
+    own: bool,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    /// A stage on the shared Alluxio.
+    pub async fn shared(stem: &str) -> Option<Self> {
+        let bench = Bench::node()?;
+        let turn = turn();
+        let alluxio = Alluxio::up(&bench, SHARED, &[]);
+        Some(Self::over(bench, alluxio, "NoSasl", stem, false, turn).await)
+    }
+
+    /// A stage on an Alluxio that goes with the test.
+    pub async fn own(stem: &str, options: &[&str], mode: &'static str) -> Option<Self> {
+        let bench = Bench::node()?;
+        let turn = turn();
+        let name = format!("e2e-{stem}");
+        let alluxio = Alluxio::up(&bench, &name, options);
+        Some(Self::over(bench, alluxio, mode, stem, true, turn).await)
+    }
+
+    async fn over(
+        bench: Bench,
+        alluxio: Alluxio,
+        mode: &'static str,
+        stem: &str,
+        own: bool,
+        turn: MutexGuard<'static, ()>,
+    ) -> Self {
+        let ns = bench.namespace(stem);
+        let admin = bench.client("admin").await;
+        let engine = alluxio.client(mode);
+        create(&admin, &ns.name, &cluster(&ns.name, CACHE, &alluxio.addresses(), mode)).await;
+        Self { controller: None, ns, alluxio, admin, engine, bench, mode, own, _turn: turn }
+    }
+
+    /// Starts the controller.
+    pub fn start(&mut self, extra: &[&str]) {
+        self.controller = Some(Replica::start(&self.bench, &self.ns.name, extra));
+    }
+
+    /// A directory of the under-storage that nobody else has.
+    pub fn tree(&self, stem: &str) -> Tree {
+        let name = format!("{stem}-{}", unique());
+        let dir = self.alluxio.root.join(&name);
+        fs::create_dir_all(&dir).expect("a folder of the under-storage");
+        Tree { path: format!("/{name}"), dir }
+    }
+
+    /// Creates a load.
+    pub async fn load(&self, name: &str, paths: &[&str]) -> DataOperation {
+        self.ask(name, json!({"load": {"paths": paths}}), json!({})).await
+    }
+
+    /// Creates an operation.
+    pub async fn ask(&self, name: &str, arm: Value, more: Value) -> DataOperation {
+        create(&self.admin, &self.ns.name, &operation(&self.ns.name, name, CACHE, arm, more)).await
+    }
+
+    /// Waits for the end of an operation, seal included.
+    pub async fn end(&self, name: &str, seconds: u64) -> DataOperation {
+        settled(&self.admin, &self.ns.name, name, Duration::from_secs(seconds)).await
+    }
+
+    /// Waits until an operation says something.
+    pub async fn until(&self, name: &str, seconds: u64, mut wanted: impl FnMut(&DataOperation) -> bool) -> DataOperation {
+        let limit = Duration::from_secs(seconds);
+        wait_for(&self.admin, &self.ns.name, name, limit, |op| op.filter(|o| wanted(o)).cloned()).await
+    }
+
+    /// Waits until an operation waits for this reason.
+    pub async fn until_waiting(&self, name: &str, seconds: u64, reason: &str) -> DataOperation {
+        self.until(name, seconds, |o| why(o).is_some_and(|(r, _)| r == reason)).await
+    }
+
+    /// Waits until the engine's job of a path is as wanted.
+    pub async fn until_job(&self, path: &str, mut wanted: impl FnMut(&LoadProgress) -> bool) -> LoadProgress {
+        let poll = async {
+            loop {
+                if let Ok(seen) = self.engine.load_progress(path).await
+                    && wanted(&seen)
+                {
+                    return seen;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), poll).await.expect("the engine's job gets there")
+    }
+
+    /// What Alluxio itself says of a tree.
+    pub async fn sums(&self, path: &str) -> TreeSummary {
+        self.engine.summarize(path).await.expect("a listing")
+    }
+
+    /// Proves by Alluxio itself that all of a tree is cached and none of it is about to be deleted.
+    pub async fn assert_cached(&self, path: &str, files: u64) {
+        let sums = self.sums(path).await;
+        assert_eq!((sums.files, sums.fully_cached_files), (files, files), "{path}: {sums:?}");
+        assert_eq!(sums.cached_bytes, sums.bytes, "{path}");
+        assert_eq!((sums.ttl_zero_files, sums.ttl_zero_folders), (0, 0), "{path}");
+    }
+
+    /// `ratchet VERB NAME`, as a user.
+    pub fn ratchet(&self, verb: &str, name: &str, more: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ratchet"));
+        command.args([verb, name, "-n", &self.ns.name]).args(more).env("KUBECONFIG", self.bench.kubeconfig("admin"));
+        sh(&mut command)
+    }
+
+    /// The whole journal of an operation; its numbers are checked and its chain is proved.
+    pub fn journal(&self, name: &str) -> Vec<(Entry, Body)> {
+        let entries: Vec<Entry> = serde_json::from_str(&self.ratchet("history", name, &["-o", "json"])).expect("entries");
+        let all: Vec<_> = entries.into_iter().map(|e| (e.clone(), e.open().expect("a body"))).collect();
+        let numbers: Vec<i64> = all.iter().map(|(e, _)| e.seq.0).collect();
+        assert_eq!(numbers, (1..=i64::try_from(all.len()).expect("few")).collect::<Vec<_>>(), "{name}");
+        let proof = self.ratchet("replay", name, &[]);
+        assert!(proof.lines().last().is_some_and(|l| l.starts_with("sound: ")), "{proof}");
+        all
+    }
+
+    /// The lock of the engine.
+    pub async fn lock(&self) -> TargetLock {
+        let clusters: Api<CacheCluster> = Api::namespaced(self.admin.clone(), &self.ns.name);
+        let cluster = clusters.get(CACHE).await.expect("the CacheCluster");
+        let name = cluster.status.and_then(|s| s.lock).expect("the CacheCluster names its lock");
+        Api::all(self.admin.clone()).get(&name).await.expect("the lock")
+    }
+
+    /// Nobody holds the engine any more.
+    pub async fn assert_free(&self) {
+        let lock = self.lock().await.spec.lock;
+        assert!(lock.holders.is_empty(), "{:?}", lock.holders);
+    }
+
+    /// kubectl in the namespace of the Alluxio.
+    pub fn on_engine(&self, args: &[&str]) -> String {
+        let mut all = vec!["-n", self.alluxio.name.as_str()];
+        all.extend(args);
+        self.bench.kubectl(&all, &[])
+    }
+
+    /// Drops what the test cached.
+    pub async fn drop_cached(&self, trees: &[&Tree]) {
+        for tree in trees {
+            self.engine.free(&tree.path, true).await.expect("freed");
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(log) = self.controller.as_ref().map(|c| &c.log)
+        {
+            eprintln!("the controller's log: {}", log.display());
+        }
+        let mut delete = self.bench.kubectl_as("admin");
+        let lock = delete.args(["-n", &self.ns.name, "get", "cacheclusters", CACHE, "-o", "jsonpath={.status.lock}"]).output();
+        let mut delete = self.bench.kubectl_as("admin");
+        let _ = delete.args(["-n", &self.ns.name, "delete", "cacheclusters", "--all", "--wait=false"]).output();
+        if self.own {
+            Alluxio::down(&self.alluxio.name);
+            if let Some(lock) = lock.ok().and_then(|o| String::from_utf8(o.stdout).ok()).filter(|l| !l.is_empty()) {
+                let _ = self.bench.kubectl_as("admin").args(["delete", "targetlocks", &lock, "--wait=false"]).output();
+            }
+        }
+    }
+}
+
+/// How many intents of a journal are of this effect.
+pub fn intents(journal: &[(Entry, Body)], effect: fn(&Effect) -> bool) -> usize {
+    journal.iter().filter_map(|(_, b)| b.intent.as_ref()).filter(|i| effect(&i.effect)).count()
+}
+
+/// Whether an effect starts a load.
+pub fn submits(effect: &Effect) -> bool {
+    matches!(effect, Effect::SubmitLoad { .. })
+}
+
+/// Reason and sentence that an operation shows.
+pub fn why(op: &DataOperation) -> Option<(String, String)> {
+    let waiting = op.status.as_ref()?.waiting_on.as_ref()?;
+    Some((waiting.reason.clone(), waiting.message.clone()))
+}
+
+/// Asserts that an operation failed for this reason and says so in a sentence; gives back the sentence.
+pub fn assert_failed(op: &DataOperation, reason: &str) -> String {
+    assert_eq!(op.phase(), Some(Phase::Failed), "{:#?}", op.status);
+    let (said, sentence) = why(op).expect("a failed operation says why");
+    assert_eq!(said, reason, "{sentence}");
+    assert!(sentence.contains(' ') && !sentence.contains('\n') && sentence.len() <= 600, "{sentence:?}");
+    sentence
+}
+
+/// Asserts that an operation ended well.
+pub fn assert_succeeded(op: &DataOperation) {
+    assert_eq!(op.phase(), Some(Phase::Succeeded), "{:#?}", op.status);
+}
+
+/// Bytes of a status as the API server stores it.
+pub fn status_size(op: &DataOperation) -> usize {
+    serde_json::to_vec(&op.status).expect("a status").len()
+}
+
+/// A file of the run directory.
+pub fn in_run(bench: &Bench, name: &str) -> PathBuf {
+    Path::new(&bench.run).join(name)
 }

@@ -12,6 +12,7 @@
 
 pub mod alluxio;
 pub mod fake;
+pub mod legal;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -246,13 +247,18 @@ pub struct Replica {
 impl Replica {
     /// Starts a controller for one namespace, with short time-outs.
     pub fn start(bench: &Bench, namespace: &str, extra: &[&str]) -> Self {
+        Self::start_as(bench, namespace, extra, &bench.kubeconfig("controller"))
+    }
+
+    /// The same with a way of its own to the API server.
+    pub fn start_as(bench: &Bench, namespace: &str, extra: &[&str], kubeconfig: &Path) -> Self {
         let log = bench.run.join(format!("ratchet-{namespace}-{}.log", unique()));
         let out = std::fs::File::create(&log).expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_ratchet"))
             .args(["controller", "--watch-namespace", namespace, "--metrics-address", "", "--probe-seconds", "2"])
             .args(["--send-for-ms", "1000", "--engine-timeout-ms", "4000"])
             .args(extra)
-            .env("KUBECONFIG", bench.kubeconfig("controller"))
+            .env("KUBECONFIG", kubeconfig)
             .env("RUST_LOG", "info,ratchet=debug")
             .stdout(Stdio::null())
             .stderr(out)
@@ -367,7 +373,8 @@ pub fn operation(namespace: &str, name: &str, target: &str, arm: Value, more: Va
     DataOperation::new(meta(namespace, name), serde_json::from_value(spec).expect("a spec"), None)
 }
 
-fn meta(namespace: &str, name: &str) -> ObjectMeta {
+/// Metadata with a name.
+pub fn meta(namespace: &str, name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.into()), namespace: Some(namespace.into()), ..ObjectMeta::default() }
 }
 

@@ -69,6 +69,10 @@ impl Alluxio {
 
     async fn info(&self) -> Result<EngineInfo, AlluxioError> {
         let master = self.client.master_info().await?;
+        // A master in safe mode takes work without knowing its workers (measured on 2.9.6).
+        if master.safe_mode {
+            return Err(AlluxioError::NotReady { reason: "the master is in safe mode".into() });
+        }
         let workers = self.client.workers().await?;
         let live = |w: &&client::Worker| w.state == WorkerState::Active;
         Ok(EngineInfo {
@@ -107,11 +111,10 @@ impl Alluxio {
             }
         }
         // A sync of a path that does not exist succeeds too: ask for the path itself.
-        if let Err(error) = self.client.status(path).await {
-            return match error {
-                AlluxioError::NotFound { .. } => Ok(Answer::Metadata(MetadataView::Missing, None)),
-                other => Err(other),
-            };
+        match self.client.status(path).await {
+            Ok(_) => {}
+            Err(AlluxioError::NotFound { .. }) => return Ok(Answer::Metadata(MetadataView::Missing, None)),
+            Err(error) => return Err(error),
         }
         let tree = self.tree(&[path.to_owned()]).await?;
         let job = match then {
