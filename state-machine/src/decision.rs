@@ -143,7 +143,9 @@ impl WaitingOn {
             Self::Approval { plan, given: Some(given) } => {
                 format!("the approved plan {given} is not this one; approve {plan}")
             }
-            Self::Target { message, .. } | Self::Engine { message, .. } | Self::Stuck { message } => message.clone(),
+            Self::Target { message, .. } | Self::Engine { message, .. } | Self::Stuck { message } => {
+                message.clone()
+            }
             Self::Lock { blocker } => format!("waits for {blocker}"),
             Self::NoWorkers => "no worker of the cache is live; start one".into(),
             Self::ForeignJob { path } => {
@@ -155,7 +157,10 @@ impl WaitingOn {
             Self::Backoff { reason, .. } => format!("tries again after a pause: {reason}"),
             Self::Work(_) => "the engine is at work".into(),
             Self::NewerController { version } => {
-                format!("written by a controller with machine version {version}; this one knows {}; upgrade it", crate::MACHINE_VERSION)
+                format!(
+                    "written by a controller with machine version {version}; this one knows {}; upgrade it",
+                    crate::MACHINE_VERSION
+                )
             }
         }
     }
@@ -171,9 +176,13 @@ impl WaitingOn {
     pub const fn recheck_ms(&self) -> Option<i64> {
         match self {
             Self::Suspended | Self::Approval { .. } | Self::NewerController { .. } => None,
-            Self::Predecessors { .. } | Self::Lock { .. } | Self::Target { .. } | Self::Stuck { .. } => Some(30_000),
+            Self::Predecessors { .. } | Self::Lock { .. } | Self::Target { .. } | Self::Stuck { .. } => {
+                Some(30_000)
+            }
             Self::Engine { .. } | Self::NoWorkers | Self::ForeignJob { .. } => Some(3_000),
-            Self::Settling { remaining_ms } => Some(if *remaining_ms < 1_000 { *remaining_ms } else { 1_000 }),
+            Self::Settling { remaining_ms } => {
+                Some(if *remaining_ms < 1_000 { *remaining_ms } else { 1_000 })
+            }
             Self::Backoff { remaining_ms, .. } => Some(*remaining_ms),
             Self::Work(_) => Some(1_000),
         }

@@ -53,6 +53,15 @@ impl Effect {
         spec.operation.paths().get(*path).map(String::as_str)
     }
 
+    /// Whether it brings the engine to rest instead of working forward.
+    #[must_use]
+    pub const fn stops(&self) -> bool {
+        match self {
+            Self::StopLoad { .. } | Self::CancelMetadata { .. } => true,
+            Self::LoadMetadata { .. } | Self::SubmitLoad { .. } | Self::Free { .. } => false,
+        }
+    }
+
     /// Name for messages and metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -17,7 +17,7 @@ impl Seq {
     /// The sequence number of the next entry.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

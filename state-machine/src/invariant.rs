@@ -17,7 +17,10 @@ pub const ALL: &[Invariant] = &[
         says: "seq grows by one",
         holds: |before, after| after.folded.seq.0 == before.map_or(0, |b| b.folded.seq.0) + 1,
     },
-    Invariant { says: "the fence never falls", holds: |before, after| before.is_none_or(|b| after.folded.fence >= b.folded.fence) },
+    Invariant {
+        says: "the fence never falls",
+        holds: |before, after| before.is_none_or(|b| after.folded.fence >= b.folded.fence),
+    },
     Invariant {
         says: "a terminal phase is final",
         holds: |before, after| {

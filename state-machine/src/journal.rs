@@ -249,7 +249,8 @@ impl Record {
         by: &Signature<'_>,
     ) -> Result<Self, JournalError> {
         let seq = Seq(1);
-        let mut folded = Folded::birth(spec, change).map_err(|illegal| JournalError::Illegal { seq, illegal })?;
+        let mut folded =
+            Folded::birth(spec, change).map_err(|illegal| JournalError::Illegal { seq, illegal })?;
         let before = genesis(uid, spec).map_err(|source| JournalError::Unreadable { seq, source })?;
         let (entry, digest) = write(&before, seq, "", folded.state.step(), change, by)?;
         folded.digest = digest;
@@ -264,6 +265,7 @@ impl Record {
         let from = self.folded.state.step();
         let seq = self.folded.seq.next();
         let illegal = |illegal| JournalError::Illegal { seq, illegal };
+        let change = &Change { sealed_through: self.rides(change), ..change.clone() };
         let mut folded = self.folded.clone().apply(change).map_err(illegal)?;
         let (entry, digest) = write(&self.folded.digest, seq, from, folded.state.step(), change, by)?;
         folded.digest = digest;
@@ -276,6 +278,19 @@ impl Record {
         }
         tail.push(entry);
         Ok(Self { folded, tail })
+    }
+
+    /// How much of the tail the change may trim. The entry that ends the operation leaves the trim to the final
+    /// seal, or, when the tail has no room, keeps one sealed entry: it must not look like the final seal itself.
+    fn rides(&self, change: &Change) -> Option<Seq> {
+        let through = change.sealed_through?;
+        let Folded { state, intent, seq, sealed_through, .. } = &self.folded;
+        let after = state.clone().apply(&change.event, intent.is_some());
+        if state.phase().terminal() || !after.is_ok_and(|s| s.phase().terminal()) {
+            return Some(through);
+        }
+        let kept = through.min(Seq(seq.0.saturating_sub(1)));
+        (self.tail.len() >= MAX_TAIL && kept > *sealed_through).then_some(kept)
     }
 
     /// The entries that the next segment has to hold; empty when nothing is unsealed.
@@ -345,7 +360,9 @@ fn replay_one(
     let seq = entry.seq;
     let unreadable = |source| JournalError::Unreadable { seq, source };
     let body = entry.open()?;
-    if digest(previous, entry, &body).map_err(unreadable)? != body.hash {
+    // What the digest does not see (unknown keys, white space, escapes) must not be there.
+    let text = canonical::to_string(&body).map_err(unreadable)?;
+    if text != entry.body || digest(previous, entry, &body).map_err(unreadable)? != body.hash {
         return Err(JournalError::Broken { seq });
     }
     let (kind, from) = match &record {
@@ -377,7 +394,11 @@ fn replay_one(
 pub fn explain(entry: &Entry, body: &Body) -> String {
     let mut line = format!("{} by {}", entry.event, body.by);
     if body.from != body.to {
-        line.push_str(&format!(": {} -> {}", if body.from.is_empty() { "(new)" } else { &body.from }, body.to));
+        line.push_str(&format!(
+            ": {} -> {}",
+            if body.from.is_empty() { "(new)" } else { &body.from },
+            body.to
+        ));
     }
     if let Some(intent) = &body.intent {
         line.push_str(&format!(", will {} (fence {})", intent.effect.name(), intent.fence));

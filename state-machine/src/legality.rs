@@ -76,8 +76,11 @@ pub fn cel_steps() -> String {
     let tables: Vec<String> = ARMS
         .iter()
         .map(|arm| {
-            let moves: BTreeSet<String> =
-                edges(arm).iter().filter(|e| !e.from.is_empty()).map(|e| format!("{}>{}", e.from, e.to)).collect();
+            let moves: BTreeSet<String> = edges(arm)
+                .iter()
+                .filter(|e| !e.from.is_empty())
+                .map(|e| format!("{}>{}", e.from, e.to))
+                .collect();
             format!("'{}': {}", arm.kind, list(moves.iter().map(String::as_str)))
         })
         .collect();

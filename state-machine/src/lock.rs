@@ -183,7 +183,9 @@ fn common(paths: &[String]) -> String {
 /// Whether two operations exclude one another.
 #[must_use]
 pub fn conflict(a: (Mode, &[String]), b: (Mode, &[String])) -> bool {
-    a.0 == Mode::Exclusive || b.0 == Mode::Exclusive || a.1.iter().any(|x| b.1.iter().any(|y| paths_overlap(x, y)))
+    a.0 == Mode::Exclusive
+        || b.0 == Mode::Exclusive
+        || a.1.iter().any(|x| b.1.iter().any(|y| paths_overlap(x, y)))
 }
 
 impl Lock {
@@ -195,24 +197,38 @@ impl Lock {
 
     /// Who keeps `request` from being granted: a holder, or somebody who waits and comes first.
     #[must_use]
-    pub fn blocker<'a>(&self, request: &Request, earlier: impl IntoIterator<Item = &'a Request>) -> Option<String> {
+    pub fn blocker<'a>(
+        &self,
+        request: &Request,
+        earlier: impl IntoIterator<Item = &'a Request>,
+    ) -> Option<String> {
+        if self.finals.iter().any(|f| f.uid == request.uid) {
+            return Some("nothing: it has ended, and whoever asks has not seen that yet".into());
+        }
         let own = (request.mode, request.paths.as_slice());
-        let holder = self.holders.iter().find(|h| h.uid != request.uid && conflict(own, (h.mode, h.paths.as_slice())));
+        let holder =
+            self.holders.iter().find(|h| h.uid != request.uid && conflict(own, (h.mode, h.paths.as_slice())));
         if let Some(h) = holder {
             return Some(format!("{} {}/{}, which works on the same paths", h.kind, h.namespace, h.name));
         }
-        let waiter = earlier.into_iter().find(|w| w.uid != request.uid && conflict(own, (w.mode, w.paths.as_slice())));
+        let waiter =
+            earlier.into_iter().find(|w| w.uid != request.uid && conflict(own, (w.mode, w.paths.as_slice())));
         if let Some(w) = waiter {
             return Some(format!("{}, which comes first in the queue", w.title()));
         }
-        (self.holders.len() >= MAX_HOLDERS).then(|| format!("a free place: {MAX_HOLDERS} operations run on this cache"))
+        (self.holders.len() >= MAX_HOLDERS)
+            .then(|| format!("a free place: {MAX_HOLDERS} operations run on this cache"))
     }
 
     /// The lock with `request` as one more holder, and the id of its hold. The caller has asked [`Lock::blocker`].
+    /// Asked twice (by two replicas, or after a lost reply) for the same `seq`, it gives the same hold.
     #[must_use]
     pub fn grant(&self, request: &Request) -> (Self, i64) {
+        if let Some(held) = self.hold_of(&request.uid).filter(|h| h.seq >= request.seq) {
+            return (self.clone(), held.hold);
+        }
         let mut next = self.clone();
-        next.epoch += 1;
+        next.epoch = next.epoch.saturating_add(1);
         next.holders.retain(|h| h.uid != request.uid);
         next.holders.push(Holder {
             uid: request.uid.clone(),

@@ -125,7 +125,8 @@ pub struct RunAfter {
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
     pub name: String,
     /// How it has to end.
-    #[serde(default)]
+    // Not called `on` where it is written: kubectl reads YAML 1.1, to which that is a boolean, also as a key.
+    #[serde(default, rename = "ended")]
     pub on: Ended,
 }
 
@@ -173,7 +174,11 @@ const fn default_max_backoff() -> i64 {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { limit: default_limit(), backoff_seconds: default_backoff(), max_backoff_seconds: default_max_backoff() }
+        Self {
+            limit: default_limit(),
+            backoff_seconds: default_backoff(),
+            max_backoff_seconds: default_max_backoff(),
+        }
     }
 }
 
@@ -293,7 +298,9 @@ pub fn path_problem(path: &str) -> Option<String> {
         return Some("a path is empty; give an absolute path such as /data".into());
     }
     if path.chars().count() > MAX_PATH {
-        return Some(format!("the path that begins with '{shown}' is longer than {MAX_PATH} characters; shorten it"));
+        return Some(format!(
+            "the path that begins with '{shown}' is longer than {MAX_PATH} characters; shorten it"
+        ));
     }
     if !path.starts_with('/') {
         return Some(format!("the path '{shown}' is relative; begin it with '/'"));

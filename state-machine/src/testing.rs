@@ -1,0 +1,254 @@
+//! What the tests share: specs, one value of every state and every event (as large as they get), records and
+//! observations that are calm until a test says otherwise. The submodules hold a small fake engine and a driver.
+
+pub mod engine;
+pub mod world;
+
+use crate::effect::{Effect, Intent};
+use crate::ids::{Fence, Nonce, PlanHash, Seq, Token, WriterId};
+use crate::journal::{self, Signature};
+use crate::lifecycle::step::{During, Shared, Step};
+use crate::lifecycle::{Change, Failure, Folded};
+use crate::observation::{LockView, Observation, Target};
+use crate::operation::arm::Arm;
+use crate::operation::{ARMS, ArmTable, Event, State, free::Free, load::Load};
+use crate::spec::{
+    Approval, ArmSpec, Control, FreeSpec, LoadSpec, MAX_PATHS, OperationSpec, RetryPolicy, RunAfter,
+};
+use chrono::{DateTime, Utc};
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
+
+/// Uid of the operation under test.
+pub const UID: &str = "5f0c3e9a-0000-4000-8000-0123456789ab";
+/// Id of its hold.
+pub const EPOCH: i64 = 7;
+
+/// A spec around one arm: no predecessors, no approval, no deadline.
+pub fn spec(operation: ArmSpec) -> OperationSpec {
+    OperationSpec {
+        target: "cache".into(),
+        operation,
+        run_after: Vec::new(),
+        priority: 0,
+        deadline_seconds: None,
+        stall_deadline_seconds: 600,
+        retry_policy: RetryPolicy::default(),
+        ttl_after_finished_seconds: None,
+        approval: Approval::Automatic,
+        control: Control::default(),
+    }
+}
+
+/// Paths as a spec has them.
+pub fn paths(paths: &[&str]) -> Vec<String> {
+    paths.iter().map(|p| (*p).to_owned()).collect()
+}
+
+/// Arguments of a load with the default bounds.
+pub fn load_args(names: &[&str]) -> LoadSpec {
+    LoadSpec {
+        paths: paths(names),
+        bandwidth_bytes_per_second: None,
+        replicas: None,
+        verify: false,
+        partial_listing: false,
+        min_cached_percent: 100,
+        max_failed_files: 0,
+    }
+}
+
+/// A load.
+pub fn load(names: &[&str]) -> OperationSpec {
+    spec(ArmSpec::Load(load_args(names)))
+}
+
+/// A free.
+pub fn free(names: &[&str]) -> OperationSpec {
+    spec(ArmSpec::Free(FreeSpec { paths: paths(names) }))
+}
+
+/// The time `ms` milliseconds after the beginning of 2026.
+pub fn at(ms: i64) -> DateTime<Utc> {
+    let start = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap();
+    start.with_timezone(&Utc) + chrono::Duration::milliseconds(ms)
+}
+
+/// A writer with the longest id that a pod name gives.
+pub fn writer() -> WriterId {
+    WriterId("w".repeat(63))
+}
+
+/// The signature of [`writer`] with the longest reason.
+pub fn signature(by: &WriterId, ms: i64) -> Signature<'_> {
+    const FULL: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\
+                        bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+    assert_eq!(FULL.len(), journal::MAX_BECAUSE);
+    Signature { by, at: at(ms), because: FULL }
+}
+
+/// The longest failure.
+pub fn failure() -> Failure {
+    Failure::new(&"R".repeat(200), "m".repeat(2000))
+}
+
+/// The hash that an approval of `spec` has to name.
+pub fn plan(spec: &OperationSpec) -> PlanHash {
+    journal::plan_hash(spec).unwrap()
+}
+
+/// The first change of an operation.
+pub fn created(spec: &OperationSpec) -> Change {
+    let (after, approval) = (!spec.run_after.is_empty(), spec.approval == Approval::Manual);
+    change(Event::Shared(Shared::Created { after, approval, plan: plan(spec) }))
+}
+
+/// A change on which nothing rides.
+pub fn change(event: Event) -> Change {
+    Change { event, intent: None, sealed_through: None }
+}
+
+/// The largest intent, with the fence that has to follow `fence`.
+pub fn intent(effect: Effect, fence: Fence) -> Intent {
+    Intent {
+        token: Token::derive(UID, Seq(i64::MAX), i64::MAX),
+        effect,
+        writer: writer(),
+        nonce: Nonce("0123abcd-0123-4567-89ab-0123456789ab".into()),
+        fence: Fence { attempt: fence.attempt.saturating_add(1), ..fence },
+        send_for_ms: i64::MAX,
+    }
+}
+
+/// Every effect, on the last path.
+pub fn effects() -> Vec<Effect> {
+    let path = MAX_PATHS - 1;
+    vec![
+        Effect::LoadMetadata { path },
+        Effect::SubmitLoad { path },
+        Effect::StopLoad { path },
+        Effect::CancelMetadata { path, task: i64::MAX },
+        Effect::Free { path },
+    ]
+}
+
+/// One value of every shared event and of each of its branches, as large as they get.
+pub fn shared_samples() -> Vec<Shared> {
+    let (plan, by, why) = (PlanHash("p".repeat(43)), "b".repeat(253), failure());
+    vec![
+        Shared::Created { after: false, approval: false, plan: plan.clone() },
+        Shared::Created { after: true, approval: true, plan: plan.clone() },
+        Shared::PredecessorsDone { approval: false },
+        Shared::PredecessorsDone { approval: true },
+        Shared::Approved { by: by.clone(), plan },
+        Shared::HoldGranted { epoch: i64::MAX },
+        Shared::Intended {},
+        Shared::AttemptFailed { why: why.clone() },
+        Shared::Suspended {},
+        Shared::Resumed {},
+        Shared::CancelRequested { deleted: false },
+        Shared::CancelTooLate {},
+        Shared::Aborted { why: why.clone() },
+        Shared::Halted {},
+        Shared::GotStuck { why },
+        Shared::RetryRequested { count: i64::MAX },
+        Shared::StepSkipped { step: "cancelling".into(), by },
+        Shared::Sealed { segment: false },
+    ]
+}
+
+/// Every step of an arm, the shared ones around each of the arm's own.
+pub fn steps<A: Arm>() -> Vec<Step<A>> {
+    let why = failure();
+    let mut all = vec![
+        Step::Pending {},
+        Step::AwaitingApproval {},
+        Step::Queued {},
+        Step::Succeeded {},
+        Step::Failed { why: why.clone() },
+        Step::Cancelled {},
+    ];
+    for at in A::samples() {
+        all.push(Step::Arm(at.clone()));
+        all.push(Step::Pausing { at: at.clone() });
+        all.push(Step::Paused { at: at.clone() });
+        all.push(Step::Cancelling { at: at.clone() });
+        all.push(Step::Aborting { at: at.clone(), why: why.clone() });
+        for during in [During::Pausing {}, During::Cancelling {}, During::Aborting { why: why.clone() }] {
+            all.push(Step::Stuck { at: at.clone(), during, why: why.clone() });
+        }
+    }
+    all
+}
+
+/// An arm with a spec, every state and every event that it can meet.
+pub struct Samples {
+    pub table: &'static ArmTable,
+    pub spec: OperationSpec,
+    pub states: Vec<State>,
+    pub events: Vec<Event>,
+}
+
+/// The samples of every arm.
+pub fn samples() -> Vec<Samples> {
+    let all = |own: Vec<Event>| shared_samples().into_iter().map(Event::Shared).chain(own).collect();
+    let names: Vec<String> = (0..MAX_PATHS).map(|i| format!("/p{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    vec![
+        Samples {
+            table: &ARMS[0],
+            spec: load(&names),
+            states: steps::<Load>().into_iter().map(State::Load).collect(),
+            events: all(Load::event_samples().into_iter().map(Event::Load).collect()),
+        },
+        Samples {
+            table: &ARMS[1],
+            spec: free(&names),
+            states: steps::<Free>().into_iter().map(State::Free).collect(),
+            events: all(Free::event_samples().into_iter().map(Event::Free).collect()),
+        },
+    ]
+}
+
+/// A folded record in `state`, whose hold stands since [`EPOCH`] where the state holds one.
+pub fn folded(spec: &OperationSpec, state: State) -> Folded {
+    let mut op = Folded::birth(spec, &created(spec)).unwrap();
+    op.seq = Seq(9);
+    op.fence = Fence { epoch: if state.holds() { EPOCH } else { 0 }, attempt: 0 };
+    op.state = state;
+    op
+}
+
+/// A folded load in one of its own steps.
+pub fn loading(spec: &OperationSpec, at: Load) -> Folded {
+    folded(spec, State::Load(Step::Arm(at)))
+}
+
+/// A folded free in one of its own steps.
+pub fn freeing(spec: &OperationSpec, at: Free) -> Folded {
+    folded(spec, State::Free(Step::Arm(at)))
+}
+
+/// The record with an intent for `effect`, as the law lets it be taken.
+pub fn intending(op: Folded, effect: Effect) -> Folded {
+    let fence = op.fence;
+    let ride = Some(intent(effect, fence));
+    op.apply(&Change { event: Event::Shared(Shared::Intended {}), intent: ride, sealed_through: None })
+        .unwrap()
+}
+
+/// A calm observation of an operation that holds its lock.
+pub fn calm() -> Observation {
+    Observation { target: Target::Ready, lock: LockView::Held { epoch: EPOCH }, ..Observation::default() }
+}
+
+/// A predecessor that has to succeed.
+pub fn run_after(name: &str) -> RunAfter {
+    RunAfter { name: name.into(), on: crate::spec::Ended::Succeeded }
+}
+
+/// The same cases in every run. With `PROPTEST_CASES` set, as many as it says, and others each time.
+pub fn cases(cases: u32) -> ProptestConfig {
+    let soak = std::env::var_os("PROPTEST_CASES").is_some();
+    let fixed = ProptestConfig { cases, rng_seed: RngSeed::Fixed(20_260_101), ..ProptestConfig::default() };
+    ProptestConfig { failure_persistence: None, ..if soak { ProptestConfig::default() } else { fixed } }
+}

@@ -1,27 +1,24 @@
 //! The shared part of the decision, in the order in which things take precedence:
 //!
 //! ```text
-//!   newer controller? -> over? -> (cancel, deadline, pause, stall) -> the step's own business
+//!   newer controller? -> over? -> own unsent intent -> (cancel, deadline, pause) -> hold, back-off, the step itself
 //! ```
 //!
 //! Total and pure: every state and every observation gives exactly one [`Decision`].
 
 use super::fold::Folded;
+use super::halt::halt_is_due;
 use super::step::{During, Failure, Shared, Step};
 use crate::MACHINE_VERSION;
 use crate::decision::{Decision, WaitingOn};
-use crate::effect::{Answer, Effect, Query};
+use crate::effect::{Effect, Query};
 use crate::observation::{IntentView, LockView, Observation, PredecessorState, Target};
 use crate::operation::arm::{Act, View};
 use crate::operation::{Event, Known, dispatch};
 use crate::spec::{Approval, Ended, OperationSpec};
 
-/// How long an operation tries to bring the engine to rest before it is Stuck (or, when the object is being
-/// deleted, lets it go), in milliseconds.
-pub const CLEANUP_BOUND_MS: i64 = 600_000;
-
-/// Pause between two stopping calls, in milliseconds.
-const STOP_PAUSE_MS: i64 = 2_000;
+/// Condition reason: the lock was looked at and does not show the hold.
+pub(super) const HOLD_LOST: &str = "HoldLost";
 
 /// What has to be asked of the engine before [`decide`] can say anything but "not yet".
 #[must_use]
@@ -43,12 +40,6 @@ pub fn query(spec: &OperationSpec, op: &Folded) -> Option<Query> {
     dispatch!(&op.state, s => go(s, spec, op))
 }
 
-/// Whether the operation is bringing its engine to rest.
-#[must_use]
-pub fn halt_is_due(op: &Folded) -> bool {
-    matches!(op.state.step(), "pausing" | "cancelling" | "aborting")
-}
-
 /// What to do next.
 #[must_use]
 pub fn decide(spec: &OperationSpec, op: &Folded, seen: &Observation) -> Decision {
@@ -58,30 +49,40 @@ pub fn decide(spec: &OperationSpec, op: &Folded, seen: &Observation) -> Decision
     if op.state.phase().terminal() {
         return over(op, seen);
     }
-    // The intent that this process has just written: send it, whatever else was seen meanwhile.
-    if let (Some(intent), IntentView::Sendable) = (&op.intent, seen.intent) {
-        return Decision::Perform(intent.clone());
-    }
     let cx = Cx { spec, op, seen };
+    // The intent that this process has just written: send it, whatever else was seen meanwhile. But what was asked
+    // to come to rest after it was written is not begun, and who lost its hold does nothing.
+    if let (Some(intent), IntentView::Sendable) = (&op.intent, seen.intent)
+        && (intent.effect.stops() || !halt_is_due(op))
+    {
+        return cx.without_hold().map_or_else(|| Decision::Perform(intent.clone()), Decision::Await);
+    }
     dispatch!(&op.state, s => cx.step(s))
 }
 
-/// What is left after the end: give the lock back, seal, rest.
+/// What is left after the end: give the lock back, seal, rest. A hold that nobody looked for may be there still;
+/// where the target names no lock, there is none to give back. A hold that a lagging replica took in the name of a
+/// settled operation is void; whoever needs it frees it.
 fn over(op: &Folded, seen: &Observation) -> Decision {
-    match (&seen.lock, op.settled()) {
-        (_, true) => Decision::Rest,
-        (LockView::Held { .. }, false) => Decision::Release,
-        (LockView::Unknown | LockView::Available | LockView::Blocked { .. }, false) => Decision::Seal,
+    match (&seen.lock, &seen.target) {
+        _ if op.settled() => Decision::Rest,
+        (LockView::Held { .. }, _) => Decision::Release,
+        (LockView::Available | LockView::Blocked { .. }, _)
+        | (LockView::Unknown, Target::NotReady { .. }) => Decision::Seal,
+        (LockView::Unknown, Target::Unknown | Target::Ready) => Decision::Await(WaitingOn::Target {
+            reason: "TargetUnknown",
+            message: "the lock of the cache has not been looked at yet".into(),
+        }),
     }
 }
 
-struct Cx<'a> {
-    spec: &'a OperationSpec,
-    op: &'a Folded,
-    seen: &'a Observation,
+pub(super) struct Cx<'a> {
+    pub(super) spec: &'a OperationSpec,
+    pub(super) op: &'a Folded,
+    pub(super) seen: &'a Observation,
 }
 
-fn record(event: Shared, because: impl AsRef<str>) -> Decision {
+pub(super) fn record(event: Shared, because: impl AsRef<str>) -> Decision {
     Decision::Record {
         event: Event::Shared(event),
         because: super::cut(because.as_ref(), crate::journal::MAX_BECAUSE),
@@ -116,16 +117,14 @@ impl Cx<'_> {
         if self.spec.control.cancel {
             return Some((Shared::CancelRequested { deleted: false }, "control.cancel".into()));
         }
-        self.late().map(|why| {
-            let because = why.message.clone();
-            (Shared::Aborted { why }, because)
-        })
+        self.late()
     }
 
-    fn late(&self) -> Option<Failure> {
+    fn late(&self) -> Option<(Shared, String)> {
         let deadline = self.spec.deadline_seconds?;
         (self.seen.age_ms >= deadline.saturating_mul(1000)).then(|| {
-            Failure::new("DeadlineExceeded", format!("not finished {deadline} s after its creation (deadlineSeconds)"))
+            let because = format!("not finished {deadline} s after its creation (deadlineSeconds)");
+            (Shared::Aborted { why: Failure::new("DeadlineExceeded", &because) }, because)
         })
     }
 
@@ -154,7 +153,22 @@ impl Cx<'_> {
             let why = Failure::new("InvalidSpec", problem);
             return Some(record(Shared::Aborted { why }, "spec"));
         }
-        self.spec.control.suspend.then_some(Decision::Await(WaitingOn::Suspended))
+        // Who stands in the lock is not queued any more: it says so first, and then pauses with its hold.
+        let held = matches!(self.seen.lock, LockView::Held { .. });
+        (self.spec.control.suspend && !held).then_some(Decision::Await(WaitingOn::Suspended))
+    }
+
+    /// Somebody else may work on the paths when the lock, looked at, does not show the hold that was recorded.
+    pub(super) fn without_hold(&self) -> Option<WaitingOn> {
+        let recorded = self.op.fence.epoch;
+        let stands = match self.seen.lock {
+            LockView::Unknown => true,
+            LockView::Held { epoch } => epoch == recorded,
+            LockView::Available | LockView::Blocked { .. } => false,
+        };
+        let message =
+            format!("hold {recorded} of this operation does not stand in the lock of the cache any more");
+        (!stands).then_some(WaitingOn::Engine { reason: HOLD_LOST, message })
     }
 
     fn pending(&self) -> Decision {
@@ -164,7 +178,8 @@ impl Cx<'_> {
                 (PredecessorState::Missing | PredecessorState::Unfinished, _) => None,
                 (PredecessorState::Succeeded, Ended::Succeeded | Ended::Finished)
                 | (PredecessorState::Failed, Ended::Failed | Ended::Finished) => Some(true),
-                (PredecessorState::Succeeded, Ended::Failed) | (PredecessorState::Failed, Ended::Succeeded) => Some(false),
+                (PredecessorState::Succeeded, Ended::Failed)
+                | (PredecessorState::Failed, Ended::Succeeded) => Some(false),
             };
             match met {
                 None => open.push(&seen.name),
@@ -215,23 +230,31 @@ impl Cx<'_> {
                 message: format!("the CacheCluster {} has not been looked at yet", self.spec.target),
             }),
             (LockView::Available, Target::Ready) => Decision::TakeHold,
-            (LockView::Blocked { by }, Target::Ready) => Decision::Await(WaitingOn::Lock { blocker: by.clone() }),
+            (LockView::Blocked { by }, Target::Ready) => {
+                Decision::Await(WaitingOn::Lock { blocker: by.clone() })
+            }
         }
     }
 
     fn arm<A: Known>(&self, arm: &A) -> Decision {
         let irreversible = arm.irreversible(self.op.intent.as_ref());
-        match self.ending() {
+        let ending = match self.ending() {
             Some((Shared::CancelRequested { .. }, because)) if irreversible => {
                 if !self.op.cancel_noted {
                     return record(Shared::CancelTooLate {}, because);
                 }
+                self.late()
             }
-            Some((event, because)) => return record(event, because),
-            None => {}
+            other => other,
+        };
+        if let Some((event, because)) = ending {
+            return record(event, because);
         }
         if self.spec.control.suspend && !irreversible {
             return record(Shared::Suspended {}, "control.suspend");
+        }
+        if let Some(waiting) = self.without_hold() {
+            return self.wait(waiting);
         }
         if let Some(left) = self.backoff_left() {
             let reason = "the last attempt failed".into();
@@ -266,7 +289,7 @@ impl Cx<'_> {
         if self.op.failures == 0 || self.op.intent.is_some() {
             return None;
         }
-        let left = self.spec.retry_policy.backoff_ms(self.op.failures) - self.seen.since_entry_ms;
+        let left = self.spec.retry_policy.backoff_ms(self.op.failures) - self.seen.since_entry_ms.max(0);
         (left > 0 && self.seen.last_was_failure).then_some(left)
     }
 
@@ -274,69 +297,14 @@ impl Cx<'_> {
         let limit = i64::from(self.spec.retry_policy.limit);
         if self.op.failures < limit {
             let why = Failure::new(reason, message);
-            return record(Shared::AttemptFailed { why }, format!("attempt {} of {}", self.op.failures + 1, limit + 1));
+            return record(
+                Shared::AttemptFailed { why },
+                format!("attempt {} of {}", self.op.failures + 1, limit + 1),
+            );
         }
-        let message = if limit == 0 { message.to_owned() } else { format!("{message} (after {} attempts)", limit + 1) };
+        let message =
+            if limit == 0 { message.to_owned() } else { format!("{message} (after {} attempts)", limit + 1) };
         record(Shared::Aborted { why: Failure::new(reason, message) }, "no attempt is left")
-    }
-
-    /// Brings the engine to rest: wait until nothing forward can land, then stop, then read back.
-    fn halt<A: Known>(&self, at: &A, step: &str) -> Decision {
-        let stop = |e: &Effect| matches!(e, Effect::StopLoad { .. } | Effect::CancelMetadata { .. });
-        let forward = self.op.intent.as_ref().is_some_and(|i| !stop(&i.effect));
-        let answer = match &self.seen.answer {
-            Some(Ok(answer)) => Some(answer),
-            Some(Err(t)) => return self.cannot_halt(step, t.kind.reason(), &t.message),
-            None => None,
-        };
-        if at.halt_query(self.spec).is_some() && answer.is_none() {
-            return self.cannot_halt(step, "EngineNotAsked", "the engine has not been asked yet");
-        }
-        if let Some(crate::effect::Outcome::Refused { message, .. }) = &self.seen.outcome {
-            return self.cannot_halt(step, "EngineRefused", message);
-        }
-        if forward && let IntentView::Landing { remaining_ms } = self.seen.intent {
-            return Decision::Await(WaitingOn::Settling { remaining_ms });
-        }
-        self.halted(at, answer, forward, step)
-    }
-
-    fn halted<A: Known>(&self, at: &A, answer: Option<&Answer>, forward: bool, step: &str) -> Decision {
-        let stopped = !forward && self.op.intent.is_some();
-        let told = matches!(self.seen.outcome, Some(crate::effect::Outcome::Done(_)));
-        match at.halt(answer) {
-            // Without a question there is nothing to read back: one accepted call is enough.
-            Some(effect) if at.halt_query(self.spec).is_none() && !(stopped && told) => self.stop(effect, step),
-            Some(effect) if at.halt_query(self.spec).is_some() => self.stop(effect, step),
-            Some(_) | None => record(Shared::Halted {}, "nothing of this operation runs in the engine"),
-        }
-    }
-
-    /// Sends the stopping effect; again only when the last one cannot land any more or was answered.
-    fn stop(&self, effect: Effect, step: &str) -> Decision {
-        if self.op.intent.as_ref().is_some_and(|i| i.effect == effect) {
-            if let IntentView::Landing { remaining_ms } = self.seen.intent {
-                return Decision::Await(WaitingOn::Settling { remaining_ms });
-            }
-            if self.seen.since_step_ms >= CLEANUP_BOUND_MS || self.seen.since_entry_ms < STOP_PAUSE_MS {
-                return self.cannot_halt(step, "NotAtRest", "the engine has not come to rest yet");
-            }
-        }
-        intend(effect, "the engine is to come to rest")
-    }
-
-    /// The engine does not let itself be brought to rest: wait, but not for ever.
-    fn cannot_halt(&self, step: &str, reason: &'static str, message: &str) -> Decision {
-        if self.seen.since_step_ms < CLEANUP_BOUND_MS {
-            return Decision::Await(WaitingOn::Engine { reason, message: message.into() });
-        }
-        let message = format!(
-            "{step} could not be finished in {} s: {}; mend the engine and raise control.retry, or skip the clean-up \
-             with control.skip.step: {step}",
-            CLEANUP_BOUND_MS / 1000,
-            super::cut(message, 120)
-        );
-        record(Shared::GotStuck { why: Failure::new(reason, message) }, "clean-up bound")
     }
 
     fn paused(&self) -> Decision {
@@ -350,6 +318,10 @@ impl Cx<'_> {
     }
 
     fn stuck(&self, during: &During, why: &Failure) -> Decision {
+        // Whatever the way out is, it is not taken while a call may still land.
+        if let IntentView::Landing { remaining_ms } = self.seen.intent {
+            return Decision::Await(WaitingOn::Settling { remaining_ms });
+        }
         let control = &self.spec.control;
         if let Some(skip) = &control.skip
             && skip.step == during.name()
@@ -371,10 +343,14 @@ impl Cx<'_> {
 }
 
 /// The transition that records an intent and nothing else.
-fn intend(effect: Effect, because: &str) -> Decision {
+pub(super) fn intend(effect: Effect, because: &str) -> Decision {
     Decision::Record {
         event: Event::Shared(Shared::Intended {}),
         because: super::cut(because, crate::journal::MAX_BECAUSE),
         intend: Some(effect),
     }
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

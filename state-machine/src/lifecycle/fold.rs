@@ -7,7 +7,7 @@ use crate::effect::Intent;
 use crate::ids::{Digest, Fence, PlanHash, Seq};
 use crate::machine::{Illegal, Phase};
 use crate::operation::{Event, State};
-use crate::spec::OperationSpec;
+use crate::spec::{Approval, OperationSpec};
 use serde::{Deserialize, Serialize};
 
 /// The plan that an approval is bound to.
@@ -72,6 +72,9 @@ impl Folded {
         if change.intent.is_some() || change.sealed_through.is_some() {
             return Err(Illegal::because("", change.event.name(), "nothing rides on the first entry"));
         }
+        if (*after, *approval) != (!spec.run_after.is_empty(), spec.approval == Approval::Manual) {
+            return Err(Illegal::because("", change.event.name(), "it contradicts the spec"));
+        }
         Ok(Self {
             seq: Seq(1),
             machine_version: MACHINE_VERSION,
@@ -94,13 +97,13 @@ impl Folded {
     /// [`Illegal`] when the law forbids it.
     pub fn apply(self, change: &Change) -> Result<Self, Illegal> {
         let (step, name) = (self.state.step(), change.event.name());
-        if let Event::Shared(Shared::Intended {}) = change.event
-            && change.intent.is_none()
-        {
-            return Err(Illegal::because(step, name, "it carries no intent"));
+        if let Some(why) = self.forbids(change) {
+            return Err(Illegal::because(step, name, why));
         }
-        let busy = self.intent.is_some();
-        let mut next = Self { state: self.state.clone().apply(&change.event, busy)?, seq: self.seq.next(), ..self };
+        let (busy, over) = (self.intent.is_some(), self.state.phase().terminal());
+        let mut next =
+            Self { state: self.state.clone().apply(&change.event, busy)?, seq: self.seq.next(), ..self };
+        let ends = next.state.phase().terminal() && !over;
         next.count(&change.event, step);
         if settles(&change.event) {
             next.intent = None;
@@ -112,19 +115,60 @@ impl Folded {
             next.intent = None;
         }
         if let Some(through) = change.sealed_through {
-            if through < next.sealed_through || through >= next.seq {
-                return Err(Illegal::because(step, name, format!("sealed through {through} at {}", next.seq)));
+            // Sealed up to its own beginning, the entry that ends the operation would look like the last seal.
+            let settles_early = ends && through.next() >= next.seq;
+            if through < next.sealed_through || through >= next.seq || settles_early {
+                let why = format!("sealed through {through} at {}", next.seq);
+                return Err(Illegal::because(step, name, why));
             }
             next.sealed_through = through;
         }
         Ok(next)
     }
 
+    /// What the law asks of a shared event besides an edge.
+    fn forbids(&self, change: &Change) -> Option<&'static str> {
+        let Event::Shared(event) = &change.event else { return None };
+        if change.intent.is_some() != matches!(event, Shared::Intended {}) {
+            return Some("an intent rides on Intended, always, and on an arm's own events");
+        }
+        match event {
+            Shared::Approved { plan, .. } if *plan != self.plan.hash => Some("another plan was approved"),
+            Shared::HoldGranted { epoch } if *epoch <= self.fence.epoch => {
+                Some("the hold is not a newer one")
+            }
+            Shared::RetryRequested { count } if *count <= self.handled_retry => {
+                Some("this retry was acted upon")
+            }
+            Shared::Sealed { .. }
+                if self.settled() || change.sealed_through.is_none_or(|t| t <= self.sealed_through) =>
+            {
+                Some("a seal covers more than the one before it, and nothing follows the last one")
+            }
+            Shared::Approved { .. }
+            | Shared::HoldGranted { .. }
+            | Shared::RetryRequested { .. }
+            | Shared::Sealed { .. }
+            | Shared::Created { .. }
+            | Shared::PredecessorsDone { .. }
+            | Shared::Intended {}
+            | Shared::AttemptFailed { .. }
+            | Shared::Suspended {}
+            | Shared::Resumed {}
+            | Shared::CancelRequested { .. }
+            | Shared::CancelTooLate {}
+            | Shared::Aborted { .. }
+            | Shared::Halted {}
+            | Shared::GotStuck { .. }
+            | Shared::StepSkipped { .. } => None,
+        }
+    }
+
     /// The counters.
     fn count(&mut self, event: &Event, left: &str) {
         let stays = self.state.step() == left;
         match event {
-            Event::Shared(Shared::AttemptFailed { .. }) => self.failures += 1,
+            Event::Shared(Shared::AttemptFailed { .. }) => self.failures = self.failures.saturating_add(1),
             Event::Shared(Shared::HoldGranted { epoch }) => {
                 self.fence.epoch = *epoch;
                 self.failures = 0;
@@ -132,7 +176,7 @@ impl Folded {
             Event::Shared(Shared::CancelTooLate {}) => self.cancel_noted = true,
             Event::Shared(Shared::RetryRequested { count }) => {
                 self.handled_retry = *count;
-                self.round += 1;
+                self.round = self.round.saturating_add(1);
                 self.failures = 0;
             }
             Event::Shared(
@@ -161,13 +205,17 @@ impl Folded {
 
     /// Takes an intent over from a transition.
     fn intend(&mut self, intent: &Intent, event: &str) -> Result<(), Illegal> {
-        let expected = Fence { attempt: self.fence.attempt + 1, ..self.fence };
+        let expected = Fence { attempt: self.fence.attempt.saturating_add(1), ..self.fence };
         if intent.fence != expected {
             let why = format!("the intent's fence is {}, expected {expected}", intent.fence);
             return Err(Illegal::because(self.state.step(), event, why));
         }
         if !self.state.holds() {
             return Err(Illegal::because(self.state.step(), event, "an intent needs the lock"));
+        }
+        if super::halt::resting(&self.state) && !intent.effect.stops() {
+            let why = "nothing new begins while the engine is brought to rest";
+            return Err(Illegal::because(self.state.step(), event, why));
         }
         self.fence = expected;
         self.state = self.state.clone().intended(&intent.effect);
@@ -187,7 +235,10 @@ const fn settles(event: &Event) -> bool {
     match event {
         Event::Load(_) | Event::Free(_) => true,
         Event::Shared(e) => match e {
-            Shared::AttemptFailed { .. } | Shared::Halted {} | Shared::StepSkipped { .. } | Shared::Sealed { .. } => true,
+            Shared::AttemptFailed { .. }
+            | Shared::Halted {}
+            | Shared::StepSkipped { .. }
+            | Shared::Sealed { .. } => true,
             // What was sent may still land: whoever brings the engine to rest has to know.
             Shared::Suspended {}
             | Shared::CancelRequested { .. }

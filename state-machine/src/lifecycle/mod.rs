@@ -9,8 +9,13 @@
 
 mod decide;
 mod fold;
+mod halt;
 pub mod step;
 
-pub use decide::{CLEANUP_BOUND_MS, decide, halt_is_due, query};
+pub use decide::{decide, query};
 pub use fold::{Change, Folded, Plan};
+pub use halt::{CLEANUP_BOUND_MS, halt_is_due};
 pub use step::{Failure, cut};
+
+#[cfg(test)]
+mod random_tests;

@@ -118,7 +118,7 @@ impl Arm for Free {
             },
             Self::Freeing { path, cached, .. } => match event {
                 FreeEvent::Freed { more: true } => {
-                    Ok(Next::Step(Self::Freeing { path: path + 1, started: false, cached }))
+                    Ok(Next::Step(Self::Freeing { path: path.saturating_add(1), started: false, cached }))
                 }
                 FreeEvent::Freed { more: false } => Ok(Next::Step(Self::Verifying { cached })),
                 FreeEvent::Measured { .. } | FreeEvent::Empty { .. } => Err(illegal),
@@ -163,7 +163,9 @@ impl Arm for Free {
 
     fn query(&self, spec: &OperationSpec, _intent: Option<&Intent>) -> Option<Query> {
         match self {
-            Self::Preflight {} | Self::Verifying { .. } => Some(Query::Tree { paths: spec.operation.paths().to_vec() }),
+            Self::Preflight {} | Self::Verifying { .. } => {
+                Some(Query::Tree { paths: spec.operation.paths().to_vec() })
+            }
             Self::Freeing { .. } => None,
         }
     }
@@ -213,7 +215,10 @@ fn preflight(answer: Option<&Answer>) -> Act<FreeEvent> {
     if let Some(missing) = &tree.missing {
         return Act::Fail {
             reason: "PathNotFound".into(),
-            message: format!("{} is not in the cache's namespace; correct the path", crate::lifecycle::cut(missing, 120)),
+            message: format!(
+                "{} is not in the cache's namespace; correct the path",
+                crate::lifecycle::cut(missing, 120)
+            ),
         };
     }
     Act::Record {
@@ -233,13 +238,16 @@ fn freeing(path: usize, view: &View<'_>) -> Act<FreeEvent> {
                 intend: more.then_some(Effect::Free { path: path + 1 }),
             }
         }
-        (Some(Outcome::Refused { reason, message, retryable }), _) => super::refused(reason, message, *retryable),
+        (Some(Outcome::Refused { reason, message, retryable }), _) => {
+            super::refused(reason, message, *retryable)
+        }
         (Some(Outcome::Unknown { .. }) | None, IntentView::Landing { remaining_ms }) => {
             Act::Await(WaitingOn::Settling { remaining_ms })
         }
-        (Some(Outcome::Unknown { .. }) | None, IntentView::None | IntentView::Sendable | IntentView::Expired) => {
-            Act::Intend { effect: Effect::Free { path }, because: "not freed yet".into() }
-        }
+        (
+            Some(Outcome::Unknown { .. }) | None,
+            IntentView::None | IntentView::Sendable | IntentView::Expired,
+        ) => Act::Intend { effect: Effect::Free { path }, because: "not freed yet".into() },
     }
 }
 
@@ -258,7 +266,10 @@ fn verify(before: i64, answer: Option<&Answer>, since_entry_ms: i64) -> Act<Free
     }
     Act::Retry {
         reason: "StillCached",
-        message: format!("{} bytes are still cached; are the files pinned, or does somebody read them?", tree.cached_bytes),
+        message: format!(
+            "{} bytes are still cached; are the files pinned, or does somebody read them?",
+            tree.cached_bytes
+        ),
     }
 }
 

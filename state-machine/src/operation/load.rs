@@ -11,12 +11,12 @@
 //! Alluxio keeps one job a path and its progress names no id: a job that runs before our first intent is foreign,
 //! after it a running one is ours, and a success that cannot be attributed is decided by what is cached.
 
+mod decide;
+
 use super::arm::{Act, Arm, Next, View};
-use crate::decision::{Progress, WaitingOn};
-use crate::effect::{Answer, Effect, Health, Intent, JobState, JobView, MetadataView, Outcome, Query, TreeView};
+use crate::effect::{Answer, Effect, Intent, JobState, Query};
 use crate::machine::{Edge, Illegal, edge};
-use crate::observation::IntentView;
-use crate::spec::{ArmSpec, LoadSpec, OperationSpec};
+use crate::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
 
 /// The steps of a load.
@@ -198,6 +198,10 @@ impl Arm for Load {
         event_name(event)
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "an event that is not listed is illegal; the tests compare this with the table, pair by pair"
+    )]
     fn step(self, event: LoadEvent) -> Result<Next<Self>, Illegal> {
         let illegal = Illegal::new(self.name(), event_name(&event));
         let next = match self {
@@ -222,7 +226,13 @@ impl Arm for Load {
                         ..known
                     };
                     if more {
-                        Self::LoadingMetadata { path: path + 1, started: false, requested: false, task: None, known }
+                        Self::LoadingMetadata {
+                            path: path.saturating_add(1),
+                            started: false,
+                            requested: false,
+                            task: None,
+                            known,
+                        }
                     } else {
                         first_path(known)
                     }
@@ -236,7 +246,7 @@ impl Arm for Load {
                 LoadEvent::DataLoaded { failed: f, attributed: a, more, .. } => {
                     let (failed, attributed) = (failed.saturating_add(f), attributed && a);
                     if more {
-                        let (path, started, submitted) = (path + 1, false, false);
+                        let (path, started, submitted) = (path.saturating_add(1), false, false);
                         Self::LoadingData { path, started, submitted, failed, attributed, known }
                     } else {
                         Self::Verifying { failed, attributed, known }
@@ -319,24 +329,7 @@ impl Arm for Load {
     }
 
     fn decide(&self, view: &View<'_>) -> Act<LoadEvent> {
-        let ArmSpec::Load(spec) = &view.spec.operation else {
-            return Act::Fail { reason: "WrongArm".into(), message: "the state is a load's, the spec is not".into() };
-        };
-        if let Some(Err(trouble)) = view.answer {
-            return super::trouble(trouble);
-        }
-        let answer = view.answer.and_then(Result::ok);
-        match self {
-            Self::Preflight {} => preflight(spec, answer),
-            Self::LoadingMetadata { path, requested, known, .. } => {
-                if *requested { metadata(spec, *path, *known, answer) } else { ask_metadata(*path, view) }
-            }
-            Self::LoadingData { path, started, submitted, .. } => match answer {
-                Some(Answer::Job(job)) => data(spec, *path, *started, *submitted, job, view),
-                _ => submitting(*path, view, None),
-            },
-            Self::Verifying { failed, attributed, known } => verify(spec, *failed, *attributed, *known, answer),
-        }
+        decide::decide(self, view)
     }
 
     fn halt_query(&self, spec: &OperationSpec) -> Option<Query> {
@@ -354,7 +347,9 @@ impl Arm for Load {
     fn halt(&self, answer: Option<&Answer>) -> Option<Effect> {
         match self {
             Self::LoadingData { path, started: true, .. } => match answer {
-                Some(Answer::Job(job)) if job.state == JobState::Running => Some(Effect::StopLoad { path: *path }),
+                Some(Answer::Job(job)) if job.state == JobState::Running => {
+                    Some(Effect::StopLoad { path: *path })
+                }
                 _ => None,
             },
             Self::LoadingMetadata { path, task: Some(task), .. } => {
@@ -375,7 +370,14 @@ impl Arm for Load {
             all.push(Self::LoadingMetadata { path: 0, started, requested, task, known });
         }
         for (started, submitted) in [(false, false), (true, false), (true, true)] {
-            all.push(Self::LoadingData { path: 0, started, submitted, failed: i64::MAX, attributed: false, known });
+            all.push(Self::LoadingData {
+                path: 0,
+                started,
+                submitted,
+                failed: i64::MAX,
+                attributed: false,
+                known,
+            });
         }
         all.push(Self::Verifying { failed: 0, attributed: true, known });
         all
@@ -395,239 +397,6 @@ impl Arm for Load {
             LoadEvent::Verified { files: big, bytes: big, cached_bytes: big },
         ]
     }
-}
-
-/// The engine can do what is asked, or it says why not.
-fn preflight(spec: &LoadSpec, answer: Option<&Answer>) -> Act<LoadEvent> {
-    let Some(Answer::Health(Health { live_workers, capacity_bytes, load_replicas })) = answer else {
-        return super::unanswered();
-    };
-    if let Some(replicas) = spec.replicas
-        && replicas > 1
-        && !load_replicas
-    {
-        return Act::Fail {
-            reason: "Unsupported".into(),
-            message: format!("this engine's load keeps no replica count; remove replicas: {replicas}"),
-        };
-    }
-    if *live_workers == 0 {
-        return Act::Await(WaitingOn::NoWorkers);
-    }
-    Act::Record {
-        event: LoadEvent::Checked { workers: *live_workers, capacity: *capacity_bytes },
-        because: format!("{live_workers} workers live, {capacity_bytes} bytes"),
-        intend: Some(Effect::LoadMetadata { path: 0 }),
-    }
-}
-
-/// The metadata of a path is to be asked for, or was, and the reply is not recorded yet.
-fn ask_metadata(path: usize, view: &View<'_>) -> Act<LoadEvent> {
-    match (view.outcome, view.intent_view) {
-        (Some(Outcome::Done(receipt)), _) => Act::Record {
-            event: LoadEvent::MetadataRequested { task: receipt.task },
-            because: "accepted".into(),
-            intend: None,
-        },
-        (Some(Outcome::Refused { reason, message, retryable }), _) => super::refused(reason, message, *retryable),
-        (Some(Outcome::Unknown { .. }) | None, IntentView::Landing { remaining_ms }) => {
-            Act::Await(WaitingOn::Settling { remaining_ms })
-        }
-        (Some(Outcome::Unknown { .. }) | None, IntentView::None | IntentView::Sendable | IntentView::Expired) => {
-            Act::Intend { effect: Effect::LoadMetadata { path }, because: "metadata not asked for".into() }
-        }
-    }
-}
-
-/// How far the engine is with the metadata of a path.
-fn metadata(spec: &LoadSpec, path: usize, known: Known, answer: Option<&Answer>) -> Act<LoadEvent> {
-    let Some(Answer::Metadata(seen, job)) = answer else { return super::unanswered() };
-    let name = spec.paths.get(path).map_or("", String::as_str);
-    match seen {
-        MetadataView::Running { done } => {
-            Act::Await(WaitingOn::Work(Progress { done: *done, total: 0, unit: "entries" }))
-        }
-        MetadataView::Missing => Act::Fail {
-            reason: "PathNotFound".into(),
-            message: format!("{} exists in neither the cache nor its under-storage; correct the path", short(name)),
-        },
-        MetadataView::Forgotten => {
-            Act::Intend { effect: Effect::LoadMetadata { path }, because: "the engine forgot the task".into() }
-        }
-        MetadataView::Failed { message } => Act::Retry { reason: "MetadataFailed", message: message.clone() },
-        MetadataView::Loaded(tree) => metadata_loaded(spec, path, known, tree, job.as_ref()),
-    }
-}
-
-/// Everything under a path is known: on to the next path, or to the data if the cache can hold it.
-fn metadata_loaded(
-    spec: &LoadSpec,
-    path: usize,
-    known: Known,
-    tree: &TreeView,
-    job: Option<&JobView>,
-) -> Act<LoadEvent> {
-    let more = path + 1 < spec.paths.len();
-    let wanted = known.bytes.saturating_add(tree.bytes);
-    if let Some(fail) = too_large(spec, wanted, known.capacity) {
-        return fail;
-    }
-    let intend = if more {
-        Some(Effect::LoadMetadata { path: path + 1 })
-    } else {
-        // The job of the first path is known not to run: the submit may share this write.
-        job.is_some_and(|j| j.state != JobState::Running).then_some(Effect::SubmitLoad { path: 0 })
-    };
-    Act::Record {
-        event: LoadEvent::MetadataLoaded { files: tree.files, bytes: tree.bytes, more },
-        because: format!("{} files, {} bytes", tree.files, tree.bytes),
-        intend,
-    }
-}
-
-/// A load that cannot fit fails before it evicts what is cached now.
-fn too_large(spec: &LoadSpec, bytes: i64, capacity: i64) -> Option<Act<LoadEvent>> {
-    let needed = i128::from(bytes) * i128::from(spec.min_cached_percent) / 100;
-    (capacity > 0 && needed > i128::from(capacity)).then(|| Act::Fail {
-        reason: "ExceedsCapacity".into(),
-        message: format!(
-            "{needed} bytes have to be cached and the live workers hold {capacity}; \
-             lower minCachedPercent, load less, or add workers"
-        ),
-    })
-}
-
-/// The job of a path, as the engine shows it.
-fn data(
-    spec: &LoadSpec,
-    path: usize,
-    started: bool,
-    submitted: bool,
-    job: &JobView,
-    view: &View<'_>,
-) -> Act<LoadEvent> {
-    if !started && job.state == JobState::Running {
-        let path = spec.paths.get(path).map_or("", String::as_str);
-        return Act::Await(WaitingOn::ForeignJob { path: short(path) });
-    }
-    if !submitted {
-        return submitting(path, view, Some((spec, job)));
-    }
-    let more = path + 1 < spec.paths.len();
-    match &job.state {
-        JobState::Running => Act::Await(WaitingOn::Work(Progress {
-            done: job.loaded_bytes,
-            total: job.total_bytes.unwrap_or(0),
-            unit: "bytes",
-        })),
-        JobState::Succeeded => loaded(job, true, more),
-        JobState::Absent | JobState::Stopped => {
-            let why = if job.state == JobState::Absent { "the engine forgot the job" } else { "somebody stopped the job" };
-            Act::Intend { effect: Effect::SubmitLoad { path }, because: why.into() }
-        }
-        JobState::Failed { missing: true, message } => {
-            Act::Fail { reason: "PathNotFound".into(), message: message.clone() }
-        }
-        JobState::Failed { missing: false, message } => Act::Retry { reason: "LoadFailed", message: message.clone() },
-    }
-}
-
-fn loaded(job: &JobView, attributed: bool, more: bool) -> Act<LoadEvent> {
-    Act::Record {
-        event: LoadEvent::DataLoaded { bytes: job.loaded_bytes, failed: job.failed_files, attributed, more },
-        because: format!("{} files, {} bytes, {} failed", job.files, job.loaded_bytes, job.failed_files),
-        intend: None,
-    }
-}
-
-/// The submit of a path is to be tried, or was, and its reply is not recorded yet.
-fn submitting(path: usize, view: &View<'_>, seen: Option<(&LoadSpec, &JobView)>) -> Act<LoadEvent> {
-    match view.outcome {
-        Some(Outcome::Done(receipt)) => {
-            return Act::Record {
-                event: LoadEvent::LoadSubmitted {
-                    attached: receipt.attached,
-                    job: receipt.job.as_deref().map(|j| crate::lifecycle::cut(j, 64)),
-                },
-                because: if receipt.attached { "joined a job of the path".into() } else { "accepted".into() },
-                intend: None,
-            };
-        }
-        Some(Outcome::Refused { reason, message, retryable }) => return super::refused(reason, message, *retryable),
-        Some(Outcome::Unknown { .. }) | None => {}
-    }
-    let submit = |why: &str| Act::Intend { effect: Effect::SubmitLoad { path }, because: why.into() };
-    let Some((spec, job)) = seen else { return super::unanswered() };
-    let running = job.state == JobState::Running;
-    match view.intent_view {
-        // We have recorded an intent, nothing foreign ran before it: what runs is ours.
-        IntentView::Landing { .. } | IntentView::Expired if running => Act::Record {
-            event: LoadEvent::LoadSubmitted { attached: true, job: None },
-            because: "found running after the intent".into(),
-            intend: None,
-        },
-        IntentView::Landing { remaining_ms } => Act::Await(WaitingOn::Settling { remaining_ms }),
-        IntentView::Expired if job.state == JobState::Succeeded => {
-            // An older job of the path leaves the same trace, so what is cached decides.
-            loaded(job, false, path + 1 < spec.paths.len())
-        }
-        IntentView::Expired => submit("no job of ours after the last attempt"),
-        IntentView::None | IntentView::Sendable if running => Act::Record {
-            event: LoadEvent::LoadSubmitted { attached: true, job: None },
-            because: "our job still runs".into(),
-            intend: None,
-        },
-        IntentView::None | IntentView::Sendable => submit("no job runs on the path"),
-    }
-}
-
-/// Success is what the engine holds, not what its job says.
-fn verify(
-    spec: &LoadSpec,
-    failed: i64,
-    attributed: bool,
-    known: Known,
-    answer: Option<&Answer>,
-) -> Act<LoadEvent> {
-    let Some(Answer::Tree(tree)) = answer else { return super::unanswered() };
-    if let Some(missing) = &tree.missing {
-        return Act::Fail {
-            reason: "PathNotFound".into(),
-            message: format!("{} vanished while it was loaded", short(missing)),
-        };
-    }
-    let percent = tree.cached_percent();
-    if failed > spec.max_failed_files {
-        let message = format!("{failed} files failed, maxFailedFiles allows {}", spec.max_failed_files);
-        return Act::Retry { reason: "FilesFailed", message };
-    }
-    if percent >= i64::from(spec.min_cached_percent) {
-        return Act::Record {
-            event: LoadEvent::Verified { files: tree.files, bytes: tree.bytes, cached_bytes: tree.cached_bytes },
-            because: format!("{} of {} bytes cached", tree.cached_bytes, tree.bytes),
-            intend: None,
-        };
-    }
-    if !attributed {
-        return Act::Record {
-            event: LoadEvent::NotOurs { cached_percent: percent },
-            because: format!("{percent} % cached by a job of unknown author"),
-            intend: None,
-        };
-    }
-    // The under-storage may have grown since the plan.
-    too_large(spec, tree.bytes, known.capacity).unwrap_or_else(|| Act::Retry {
-        reason: "NotCached",
-        message: format!(
-            "{percent} % of {} bytes is cached and minCachedPercent asks for {}; the cache holds {} bytes in all",
-            tree.bytes, spec.min_cached_percent, known.capacity
-        ),
-    })
-}
-
-/// A path for a sentence.
-fn short(path: &str) -> String {
-    crate::lifecycle::cut(path, 120)
 }
 
 #[cfg(test)]

@@ -150,9 +150,10 @@ impl State {
     #[must_use]
     pub const fn failure(&self) -> Option<&step::Failure> {
         const fn go<A>(step: &Step<A>) -> Option<&step::Failure> {
-            match step {
-                Step::Aborting { why, .. } | Step::Stuck { why, .. } | Step::Failed { why } => Some(why),
-                _ => None,
+            if let Step::Aborting { why, .. } | Step::Stuck { why, .. } | Step::Failed { why } = step {
+                Some(why)
+            } else {
+                None
             }
         }
         dispatch!(self, s => go(s))
@@ -202,10 +203,8 @@ impl Event {
             Self::Load(e) => serde_json::to_value(e),
             Self::Free(e) => serde_json::to_value(e),
         }?;
-        Ok(match tagged {
-            Value::Object(map) => map.into_iter().next().map_or(Value::Null, |(_, data)| data),
-            other => other,
-        })
+        let Value::Object(map) = tagged else { return Ok(Value::Null) };
+        Ok(map.into_iter().next().map_or(Value::Null, |(_, data)| data))
     }
 
     /// Reads an event of an operation of `kind` back.
@@ -228,14 +227,20 @@ impl Event {
 /// What every arm does about an engine that gives no answer.
 fn trouble<E>(trouble: &Trouble) -> Act<E> {
     if trouble.kind.passes() {
-        return Act::Await(WaitingOn::Engine { reason: trouble.kind.reason(), message: trouble.message.clone() });
+        return Act::Await(WaitingOn::Engine {
+            reason: trouble.kind.reason(),
+            message: trouble.message.clone(),
+        });
     }
     Act::Fail { reason: trouble.kind.reason().into(), message: trouble.message.clone() }
 }
 
 /// What every arm does while its question has no answer yet.
 fn unanswered<E>() -> Act<E> {
-    Act::Await(WaitingOn::Engine { reason: "EngineNotAsked", message: "the engine has not been asked yet".into() })
+    Act::Await(WaitingOn::Engine {
+        reason: "EngineNotAsked",
+        message: "the engine has not been asked yet".into(),
+    })
 }
 
 /// What every arm does about a refusal.

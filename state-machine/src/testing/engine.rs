@@ -1,0 +1,261 @@
+//! A small engine with Alluxio's habits: one job a path, a load of unknown files caches nothing and still succeeds,
+//! frees take a while, calls may be lost, late, refused, or applied without a reply.
+
+use crate::effect::{
+    Answer, Effect, Health, JobState, JobView, MetadataView, Outcome, Query, Receipt, TreeView, Trouble,
+    TroubleKind,
+};
+use crate::ids::Nonce;
+use std::collections::BTreeMap;
+
+/// Hard limit of one call, in milliseconds.
+pub const CALL_TIMEOUT_MS: i64 = 1_000;
+/// Longest time after which a received call may still be applied, in milliseconds.
+pub const LONGEST_DELAY_MS: i64 = 3_000;
+
+/// What becomes of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Applied and answered.
+    Reply,
+    /// Applied; the answer is lost.
+    Lost,
+    /// Never applied; no answer.
+    Dropped,
+    /// Applied so many milliseconds later; no answer.
+    Late(i64),
+    /// Answered with no.
+    Refused { retryable: bool },
+}
+
+/// Whose a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// This operation's.
+    Ours,
+    /// Somebody else's.
+    Foreign,
+}
+
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub owner: Owner,
+    pub state: JobState,
+    pub ends_at: i64,
+}
+
+/// One path and what the engine has of it.
+#[derive(Debug, Clone, Default)]
+pub struct Data {
+    pub bytes: i64,
+    pub known: bool,
+    pub cached: i64,
+    pub job: Option<Job>,
+    freed_at: Option<i64>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub now: i64,
+    pub names: Vec<String>,
+    pub data: Vec<Data>,
+    pub workers: i64,
+    pub down_until: i64,
+    /// Milliseconds that a job or a listing takes.
+    pub work_ms: i64,
+    /// Jobs vanish as soon as they are started; tasks are forgotten.
+    pub amnesia: bool,
+    /// A stop is accepted and changes nothing.
+    pub unstoppable: bool,
+    /// Jobs succeed and cache nothing, frees are accepted and free nothing.
+    pub idle: bool,
+    tasks: BTreeMap<i64, (usize, i64)>,
+    next_task: i64,
+    in_flight: Vec<(i64, Effect, Nonce)>,
+    /// What was applied since somebody looked.
+    pub landed: Vec<(Effect, Nonce)>,
+    pub foreign_stopped: bool,
+}
+
+impl Engine {
+    pub fn new(names: &[String]) -> Self {
+        let data = names.iter().map(|_| Data { bytes: 100, ..Data::default() }).collect();
+        Self {
+            now: 0,
+            names: names.to_vec(),
+            data,
+            workers: 2,
+            down_until: 0,
+            work_ms: 4_000,
+            amnesia: false,
+            unstoppable: false,
+            idle: false,
+            tasks: BTreeMap::new(),
+            next_task: 1,
+            in_flight: Vec::new(),
+            landed: Vec::new(),
+            foreign_stopped: false,
+        }
+    }
+
+    /// Lets time pass, in the order in which things happen.
+    pub fn advance(&mut self, ms: i64) {
+        let until = self.now + ms;
+        self.in_flight.sort_by_key(|(at, ..)| *at);
+        while self.in_flight.first().is_some_and(|(at, ..)| *at <= until) {
+            let (at, effect, nonce) = self.in_flight.remove(0);
+            self.settle(at);
+            self.apply(&effect, &nonce);
+        }
+        self.settle(until);
+    }
+
+    fn settle(&mut self, now: i64) {
+        self.now = now;
+        let (workers, amnesia, idle) = (self.workers, self.amnesia, self.idle);
+        for (path, ready) in self.tasks.values() {
+            self.data[*path].known |= *ready <= now;
+        }
+        for d in &mut self.data {
+            if let Some(job) =
+                d.job.as_mut().filter(|j| j.state == JobState::Running && j.ends_at <= now && workers > 0)
+            {
+                job.state = JobState::Succeeded;
+                d.cached = if d.known && !idle { d.bytes } else { d.cached };
+            }
+            if d.freed_at.is_some_and(|at| at <= now) && !idle {
+                (d.freed_at, d.cached) = (None, 0);
+            }
+            if amnesia {
+                d.job = None;
+            }
+        }
+        if amnesia {
+            self.tasks.clear();
+        }
+    }
+
+    /// Sends one call.
+    pub fn perform(&mut self, effect: &Effect, nonce: &Nonce, fate: Fate) -> Outcome {
+        let unknown = Outcome::Unknown { detail: "no reply".into() };
+        match if self.now < self.down_until { Fate::Dropped } else { fate } {
+            Fate::Reply => Outcome::Done(self.apply(effect, nonce)),
+            Fate::Lost => {
+                self.apply(effect, nonce);
+                unknown
+            }
+            Fate::Dropped => unknown,
+            Fate::Late(ms) => {
+                let delay = ms.clamp(0, CALL_TIMEOUT_MS + LONGEST_DELAY_MS - 1);
+                self.in_flight.push((self.now + delay, effect.clone(), nonce.clone()));
+                unknown
+            }
+            Fate::Refused { retryable } => {
+                Outcome::Refused { reason: "Busy".into(), message: "not now".into(), retryable }
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: &Effect, nonce: &Nonce) -> Receipt {
+        self.landed.push((effect.clone(), nonce.clone()));
+        let (now, ends_at) = (self.now, self.now + self.work_ms);
+        let mut receipt = Receipt::default();
+        match effect {
+            Effect::LoadMetadata { path } => {
+                receipt.task = Some(self.next_task);
+                self.tasks.insert(self.next_task, (*path, ends_at));
+                self.next_task += 1;
+            }
+            Effect::SubmitLoad { path } => {
+                receipt.attached = self.running(*path).is_some();
+                if !receipt.attached {
+                    self.data[*path].job =
+                        Some(Job { owner: Owner::Ours, state: JobState::Running, ends_at });
+                }
+            }
+            Effect::StopLoad { path } => {
+                self.foreign_stopped |= self.running(*path) == Some(Owner::Foreign);
+                if !self.unstoppable
+                    && let Some(job) = self.data[*path].job.as_mut().filter(|j| j.state == JobState::Running)
+                {
+                    job.state = JobState::Stopped;
+                }
+            }
+            Effect::CancelMetadata { task, .. } => {
+                self.tasks.remove(task);
+            }
+            Effect::Free { path } => self.data[*path].freed_at = Some(now + 2_000),
+        }
+        self.settle(now);
+        receipt
+    }
+
+    /// Whose job runs on the path.
+    pub fn running(&self, path: usize) -> Option<Owner> {
+        self.data[path].job.as_ref().filter(|j| j.state == JobState::Running).map(|j| j.owner)
+    }
+
+    /// A job that somebody else starts.
+    pub fn foreign(&mut self, path: usize, state: JobState, ms: i64) {
+        self.data[path].job = Some(Job { owner: Owner::Foreign, state, ends_at: self.now + ms });
+    }
+
+    /// Calls that may still land.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The master restarts and remembers no task.
+    pub fn forget_tasks(&mut self) {
+        self.tasks.clear();
+    }
+
+    pub fn tree(&self) -> TreeView {
+        let sum = |f: fn(&Data) -> i64| self.data.iter().map(f).sum();
+        TreeView {
+            files: self.data.len() as i64,
+            bytes: sum(|d| d.bytes),
+            cached_bytes: sum(|d| d.cached),
+            missing: None,
+        }
+    }
+
+    fn job(&self, name: &str) -> JobView {
+        let d = self.names.iter().position(|n| n == name).map(|i| &self.data[i]);
+        let state = d.and_then(|d| d.job.as_ref()).map_or(JobState::Absent, |j| j.state.clone());
+        JobView {
+            state,
+            total_bytes: None,
+            loaded_bytes: d.map_or(0, |d| d.cached),
+            files: 1,
+            failed_files: 0,
+        }
+    }
+
+    pub fn answer(&self, query: &Query) -> Result<Answer, Trouble> {
+        if self.now < self.down_until {
+            return Err(Trouble { kind: TroubleKind::Unreachable, message: "no address answers".into() });
+        }
+        Ok(match query {
+            Query::Health => Answer::Health(Health {
+                live_workers: self.workers,
+                capacity_bytes: 10_000,
+                load_replicas: false,
+            }),
+            Query::Metadata { task, then, .. } => {
+                let view = match task.and_then(|t| self.tasks.get(&t)) {
+                    None => MetadataView::Forgotten,
+                    Some((_, ready)) if *ready > self.now => MetadataView::Running { done: 1 },
+                    Some((path, _)) => MetadataView::Loaded(TreeView {
+                        files: 1,
+                        bytes: self.data[*path].bytes,
+                        ..TreeView::default()
+                    }),
+                };
+                Answer::Metadata(view, then.as_ref().map(|p| self.job(p)))
+            }
+            Query::LoadJob { path } => Answer::Job(self.job(path)),
+            Query::Tree { .. } => Answer::Tree(self.tree()),
+        })
+    }
+}
