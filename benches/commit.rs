@@ -101,7 +101,7 @@ fn history(op: &DataOperation) -> Vec<DataOperationStatus> {
     let sign = Signature { by: &writer, at, because: "3 workers live, 805306368 bytes" };
     let plan = plan_hash(&op.spec).expect("a hash");
     let change = |event, intent| Change { event: Event::Shared(event), intent, sealed_through: None };
-    let first = change(Shared::Created { after: false, approval: false, plan }, None);
+    let first = change(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after: false, approval: false, plan }, None);
     let mut record = Record::birth(op.uid(), &op.spec, &first, &sign).expect("a birth");
     let mut all = vec![DataOperationStatus::from_record(&record)];
     record = record.append(&change(Shared::HoldGranted { epoch: 1 }, None), &sign).expect("a grant");

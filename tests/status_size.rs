@@ -40,7 +40,7 @@ fn after_ten_thousand_transitions_it_is_under_32_kib_and_every_entry_is_kept_onc
     let sign = Signature { by: &writer, at, because: &"b".repeat(160) };
     let plan = plan_hash(&spec).unwrap();
     let birth = Change {
-        event: Event::Shared(Shared::Created { after: false, approval: false, plan }),
+        event: Event::Shared(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after: false, approval: false, plan }),
         intent: None,
         sealed_through: None,
     };

@@ -43,7 +43,11 @@ fn records_rule() -> Demand {
     Demand {
         operations: &["CREATE", "UPDATE", "DELETE"],
         resources: &["targetlocks", "operationjournals"],
-        expression: format!("request.userInfo.username == '{CONTROLLER_USER}' || (request.operation == 'DELETE' && ({SYSTEM}))"),
+        // Whatever user the namespace controller acts as: a policy of ours must not keep a namespace in Terminating.
+        expression: format!(
+            "request.userInfo.username == '{CONTROLLER_USER}' || (request.operation == 'DELETE' && \
+             ({SYSTEM} || (namespaceObject != null && has(namespaceObject.metadata.deletionTimestamp))))"
+        ),
         message: "only the Ratchet controller writes locks and journals",
     }
 }

@@ -93,6 +93,11 @@ pub fn operation() -> Vec<Rule> {
              self.status.phase in ['Pending', 'Queued', 'AwaitingApproval']",
             "priority can only be changed while the operation waits",
         ),
+        rule(
+            "",
+            "!has(self.spec.runAfter) || self.spec.runAfter.all(r, r.name != self.metadata.name)",
+            "an operation cannot run after itself: remove its own name from runAfter",
+        ),
         rule("", arms_agree(), "status.kind has to be the operation of the spec"),
     ];
     all.extend(path_rules("spec.operation.load.paths.[]"));

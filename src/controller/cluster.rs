@@ -3,10 +3,10 @@
 //! The identity is recorded once; the lock of that identity is claimed by one CacheCluster. An engine that cannot be
 //! reached keeps its identity: its operations wait instead of being forgotten.
 
-use super::Ctx;
-use super::hold::rebuilt;
+use super::rebuild::rebuilt;
 use super::reply::Reply;
 use super::write::{self, Part};
+use super::{Ctx, hold};
 use crate::api::cluster::{CacheCluster, CacheClusterStatus};
 use crate::api::conditions::{self, READY, Wanted};
 use crate::api::lock::{Claim, TargetLock, TargetLockSpec, lock_name};
@@ -14,10 +14,10 @@ use crate::cache::Key;
 use crate::engine::EngineInfo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use ratchet_state_machine::effect::percent;
-use ratchet_state_machine::lock::Lock;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most members that a status lists.
@@ -198,13 +198,14 @@ async fn create(ctx: &Ctx, own: &Claim, identity: &str, name: &str) -> Result<Ta
     if let Ok(Some(found)) = write::get(ctx, &locks, name).await {
         return Ok(found);
     }
-    let operations: Api<crate::api::DataOperation> = Api::namespaced(ctx.client.clone(), &own.namespace);
+    // Untyped: one operation that cannot be read must not keep the lock from all others.
+    let kind = ApiResource::erase::<crate::api::DataOperation>(&());
+    let operations: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &own.namespace, &kind);
     let all = tokio::time::timeout(ctx.config.api_timeout, operations.list(&ListParams::default()))
         .await
         .map_err(|_| "the API server does not answer".to_owned())?
         .map_err(|e| format!("the operations cannot be listed: {e}"))?;
-    let here: Vec<_> = all.items.into_iter().filter(|o| o.spec.target == own.name).collect();
-    let content = rebuilt(&here);
+    let content = rebuilt(all.items, &own.name);
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let spec = TargetLockSpec { identity: identity.to_owned(), claim: own.clone(), lock: content };
     let lock = TargetLock::new(metadata, spec);
@@ -214,8 +215,9 @@ async fn create(ctx: &Ctx, own: &Claim, identity: &str, name: &str) -> Result<Ta
 /// The cluster that claimed the engine is gone: the claim passes on, the epoch stays.
 async fn take_over(ctx: &Ctx, lock: &TargetLock, own: &Claim) -> Result<(), String> {
     let name = lock.metadata.name.as_deref().unwrap_or_default();
-    let holders: &Lock = &lock.spec.lock;
-    if !holders.holders.is_empty() {
+    if !lock.spec.lock.holders.is_empty() {
+        // Holders that are gone as well will never give their holds back.
+        hold::free_void(ctx, &Arc::new(lock.clone())).await;
         return Err("operations of the engine's former CacheCluster still hold its lock; delete them".into());
     }
     let ops = json!([

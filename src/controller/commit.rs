@@ -62,6 +62,7 @@ pub fn api(ctx: &Ctx, op: &DataOperation) -> Api<DataOperation> {
 pub async fn birth(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Result<Committed, CommitError> {
     let plan = plan_hash(&op.spec)?;
     let event = Event::Shared(Shared::Created {
+        machine: ratchet_state_machine::MACHINE_VERSION,
         after: !op.spec.run_after.is_empty(),
         approval: op.spec.approval == spec::Approval::Manual,
         plan,

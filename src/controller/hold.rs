@@ -103,6 +103,16 @@ async fn refresh(ctx: &Ctx, name: &str, memory: &mut Memory) -> Held {
 /// behind is kept until nothing of it can land any more, counted from when this process first saw it gone.
 pub async fn steal(ctx: &Ctx, around: &Surroundings, memory: &mut Memory) -> Held {
     let Some(lock) = &around.lock else { return Held::Changed };
+    free(ctx, lock, memory).await
+}
+
+/// The same for a lock that nobody here waits for.
+pub async fn free_void(ctx: &Ctx, lock: &Arc<TargetLock>) {
+    free(ctx, lock, &mut Memory::default()).await;
+}
+
+async fn free(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Held {
+    let mut waits = false;
     for holder in &lock.spec.lock.holders {
         if !looks_void(ctx, holder) {
             ctx.gone.forget(&holder.uid);
@@ -115,7 +125,8 @@ pub async fn steal(ctx: &Ctx, around: &Surroundings, memory: &mut Memory) -> Hel
         let since = ctx.gone.first_seen(&holder.uid, now);
         let wait = ctx.config.send_for_ms.saturating_add(ctx.config.unknown_effect_ms);
         if ms_between(since, now) < wait {
-            return Held::Later(Duration::from_secs(1));
+            waits = true;
+            continue;
         }
         tracing::warn!(holder = %format!("{}/{}", holder.namespace, holder.name), hold = holder.hold,
             "the operation is gone and left its hold behind; it is freed");
@@ -123,7 +134,7 @@ pub async fn steal(ctx: &Ctx, around: &Surroundings, memory: &mut Memory) -> Hel
         ctx.gone.forget(&holder.uid);
         return put(ctx, lock, &next, memory).await;
     }
-    Held::Changed
+    if waits { Held::Later(Duration::from_secs(1)) } else { Held::Changed }
 }
 
 /// By the cache: cheap, and only a reason to look.
@@ -192,22 +203,5 @@ pub async fn restore(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memor
     }
     tracing::warn!(operation = request.name, epoch, "the hold was lost; it is restored");
     put(ctx, &lock, &granted, memory).await
-}
-
-/// The lock content for an engine whose lock is missing: the epoch above all that were ever granted, as a consistent
-/// list of the operations shows, with every unfinished holder back in its place.
-pub fn rebuilt(operations: &[DataOperation]) -> Lock {
-    let epoch = operations.iter().filter_map(|o| o.status.as_ref()).map(|s| s.fence.epoch).max().unwrap_or(0);
-    let mut lock = Lock::default();
-    for op in operations.iter().filter(|o| o.status.as_ref().is_some_and(|s| s.state.holds())) {
-        let own = op.status.as_ref().map_or(0, |s| s.fence.epoch);
-        let (next, _) = lock.grant(&request(op));
-        lock = next;
-        if let Some(holder) = lock.holders.iter_mut().find(|h| h.uid == op.uid()) {
-            holder.hold = own;
-        }
-    }
-    lock.epoch = if epoch > 0 { epoch + 1 } else { 0 };
-    lock
 }
 

@@ -50,6 +50,9 @@ pub struct Memory {
     pub own: Option<OwnIntent>,
     /// An intent of somebody else.
     pub foreign: Option<ForeignIntent>,
+    /// The step that progress is measured in. An entry alone is no progress: an engine that never answers gets one
+    /// intent after the other.
+    pub step: Option<&'static str>,
     /// The last sign of progress: its measure and when it changed.
     pub progress: Option<(i64, Instant)>,
     /// When and with what percentage the display was last written.
@@ -63,12 +66,15 @@ pub struct Memory {
 impl Memory {
     /// Takes note of the newest entry. Ages of entries that this process has not seen being written begin with the
     /// difference of the wall clocks, once; from then on the monotonic clock counts.
-    pub fn see(&mut self, seq: Seq, now: Instant, age_ms: i64, entry_age_ms: i64) {
+    pub fn see(&mut self, seq: Seq, step: &'static str, now: Instant, age_ms: i64, entry_age_ms: i64) {
         let fresh = self.born.is_none();
         self.born.get_or_insert((now, age_ms.max(0)));
+        if self.step != Some(step) {
+            self.step = Some(step);
+            self.progress = None;
+        }
         if self.entry.is_none_or(|(s, _, _)| s != seq) {
             self.entry = Some((seq, now, if fresh { entry_age_ms.max(0) } else { 0 }));
-            self.progress = None;
             if self.parked.is_some_and(|p| p != seq) {
                 self.parked = None;
             }

@@ -18,6 +18,7 @@ pub mod observe;
 pub mod patch;
 pub mod publish;
 pub mod queue;
+pub mod rebuild;
 pub mod reconcile;
 pub mod reply;
 pub mod seal;

@@ -64,7 +64,7 @@ async fn step(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Step {
     let wall = ctx.clock.now();
     let age = op.metadata.creation_timestamp.as_ref().map_or(0, |t| (wall.timestamp() - t.0.as_second()) * 1000);
     let Some(status) = &op.status else {
-        memory.see(op.seq(), now, age, 0);
+        memory.see(op.seq(), "", now, age, 0);
         return begin(ctx, op, memory).await;
     };
     let record = match status.record() {
@@ -77,7 +77,7 @@ async fn step(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Step {
         }
     };
     let entry_age = record.last().and_then(|e| e.time()).map_or(0, |t| (wall - t).num_milliseconds());
-    memory.see(op.seq(), now, age, entry_age);
+    memory.see(op.seq(), record.folded.state.step(), now, age, entry_age);
     let around = observe::surroundings(ctx, op);
     if record.folded.state.holds() && around.lock.is_some() && !hold::confirmed(op, &around) {
         return after_hold(hold::restore(ctx, op, &around, memory).await, op);

@@ -13,6 +13,8 @@ pub const MAX_PATHS: usize = 32;
 
 /// The specification of one run of one operation. Immutable after creation, except `control`, `priority` (while
 /// queued) and `deadlineSeconds` (only raised).
+// A field that is added later has to be skipped while it has its default, or the genesis digests of older histories
+// would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -148,7 +150,7 @@ pub enum Ended {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RetryPolicy {
-    /// Failed attempts at one step that are followed by another; after that the operation fails.
+    /// Failed attempts of the whole work that are followed by another; after that the operation fails.
     #[serde(default = "default_limit")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1000)))]
     pub limit: i32,
@@ -275,7 +277,17 @@ impl OperationSpec {
     /// What the schema cannot refuse, one sentence for each problem.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        self.operation.paths().iter().filter_map(|p| path_problem(p)).collect()
+        let paths = self.operation.paths();
+        let mut all: Vec<String> = paths.iter().filter_map(|p| path_problem(p)).collect();
+        for (i, a) in paths.iter().enumerate() {
+            // What lies under two of the paths would be counted twice.
+            if let Some(b) = paths.iter().take(i).find(|b| paths_overlap(a, b)) {
+                let (a, b) = (crate::lifecycle::cut(a, 60), crate::lifecycle::cut(b, 60));
+                all.push(format!("the paths '{b}' and '{a}' overlap; name only the outer one"));
+                break;
+            }
+        }
+        all
     }
 }
 

@@ -326,14 +326,14 @@ impl Drop for Stage {
         {
             eprintln!("the controller's log: {}", log.display());
         }
-        let mut delete = self.bench.kubectl_as("admin");
-        let lock = delete.args(["-n", &self.ns.name, "get", "cacheclusters", CACHE, "-o", "jsonpath={.status.lock}"]).output();
+        let mut get = self.bench.kubectl_as("admin");
+        let lock = get.args(["-n", &self.ns.name, "get", "cacheclusters", CACHE, "-o", "jsonpath={.status.lock}"]).output();
         let mut delete = self.bench.kubectl_as("admin");
         let _ = delete.args(["-n", &self.ns.name, "delete", "cacheclusters", "--all", "--wait=false"]).output();
         if self.own {
             Alluxio::down(&self.alluxio.name);
             if let Some(lock) = lock.ok().and_then(|o| String::from_utf8(o.stdout).ok()).filter(|l| !l.is_empty()) {
-                let _ = self.bench.kubectl_as("admin").args(["delete", "targetlocks", &lock, "--wait=false"]).output();
+                self.bench.as_control_plane(&["delete", "targetlocks", &lock, "--wait=false"]);
             }
         }
     }

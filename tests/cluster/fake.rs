@@ -48,6 +48,12 @@ pub struct World {
     pub delay: Duration,
     /// The next effects are applied and their replies lost.
     pub lose_replies: u32,
+    /// Listing a path never ends.
+    pub listing: bool,
+    /// The next effects are refused; `u32::MAX`: all of them.
+    pub refuse: u32,
+    /// What is freed stays cached until the test says otherwise.
+    pub frees_linger: bool,
     /// Every effect that was carried out, as `name token fence`.
     pub log: Vec<String>,
 }
@@ -128,6 +134,10 @@ impl Engine for FakeEngine {
             pause(delay).await;
             let path = call.effect.path(call.spec).unwrap_or_default().to_owned();
             let mut world = self.world();
+            if world.refuse > 0 {
+                world.refuse -= u32::from(world.refuse != u32::MAX);
+                return Outcome::Refused { reason: "Grumpy".into(), message: "not now".into(), retryable: true };
+            }
             world.log.push(format!("{} {} {}", call.effect.name(), call.token, call.fence));
             let receipt = world.apply(call.effect, &path);
             if world.lose_replies > 0 {
@@ -158,6 +168,9 @@ impl World {
             Query::Metadata { path, then, .. } => {
                 if self.missing.contains(path) {
                     return Answer::Metadata(MetadataView::Missing, None);
+                }
+                if self.listing {
+                    return Answer::Metadata(MetadataView::Running { done: 0 }, None);
                 }
                 let tree = self.tree(std::slice::from_ref(path));
                 let job = then.as_ref().map(|p| self.job(p));
@@ -200,7 +213,7 @@ impl World {
     }
 
     fn apply(&mut self, effect: &Effect, path: &str) -> Receipt {
-        let takes = self.job_takes;
+        let (takes, linger) = (self.job_takes, self.frees_linger);
         let s = self.paths.entry(path.to_owned()).or_default();
         match effect {
             Effect::LoadMetadata { .. } => Receipt { task: Some(1), ..Receipt::default() },
@@ -221,7 +234,9 @@ impl World {
             }
             Effect::Free { .. } => {
                 s.frees += 1;
-                s.cached = 0;
+                if !linger {
+                    s.cached = 0;
+                }
                 Receipt::default()
             }
         }

@@ -29,7 +29,7 @@ pub fn plan(op: &DataOperation) -> PlanHash {
 /// Entry 1 of an operation that the server has given a uid.
 pub fn birth(op: &DataOperation) -> Record {
     let (after, approval) = (!op.spec.run_after.is_empty(), op.spec.approval == Approval::Manual);
-    let event = Event::Shared(Shared::Created { after, approval, plan: plan(op) });
+    let event = Event::Shared(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after, approval, plan: plan(op) });
     let change = Change { event, intent: None, sealed_through: None };
     let sign = Signature { by: &writer(), at: SystemClock.now(), because: "a test" };
     Record::birth(op.uid(), &op.spec, &change, &sign).expect("a birth")

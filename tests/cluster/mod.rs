@@ -12,7 +12,9 @@
 
 pub mod alluxio;
 pub mod fake;
+pub mod faults;
 pub mod legal;
+pub mod stage;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -178,6 +180,13 @@ impl Bench {
         command
     }
 
+    /// kubectl in the name of the control plane, which may delete what nobody else may; what it says is not looked at.
+    pub fn as_control_plane(&self, args: &[&str]) {
+        let mut command = self.kubectl_as("admin");
+        command.args(["--as=system:kube-controller-manager", "--as-group=system:masters"]);
+        let _ = command.args(args).output();
+    }
+
     /// `kubectl apply` of one object, as the admin.
     pub fn apply(&self, object: &Value) {
         let file = self.run.join(format!("apply-{}.json", unique()));
@@ -234,6 +243,8 @@ impl Drop for TestNamespace {
         let mut sh = Command::new("bash");
         sh.env("PATH", &self.bench.path).env("KUBECONFIG", self.bench.kubeconfig("admin"));
         let _ = sh.args(["-c", strip, "strip", &self.name]).output();
+        // Journals go at the word of the control plane only, and the bench's own signs its calls as the admin.
+        self.bench.as_control_plane(&["-n", &self.name, "delete", "operationjournals", "--all", "--wait=false"]);
     }
 }
 
@@ -255,8 +266,10 @@ impl Replica {
         let log = bench.run.join(format!("ratchet-{namespace}-{}.log", unique()));
         let out = std::fs::File::create(&log).expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_ratchet"))
-            .args(["controller", "--watch-namespace", namespace, "--metrics-address", "", "--probe-seconds", "2"])
-            .args(["--send-for-ms", "1000", "--engine-timeout-ms", "4000"])
+            .args(["controller", "--watch-namespace", namespace])
+            // Variables, so that `extra` may say otherwise.
+            .envs([("RATCHET_METRICS_ADDRESS", ""), ("RATCHET_PROBE_SECONDS", "2")])
+            .envs([("RATCHET_SEND_FOR_MS", "1000"), ("RATCHET_ENGINE_TIMEOUT_MS", "4000")])
             .args(extra)
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_LOG", "info,ratchet=debug")
@@ -313,7 +326,11 @@ impl InProcess {
 
     /// The same with a configuration; its watch is limited to the namespace.
     pub async fn with(bench: &Bench, namespace: &str, engine: Arc<dyn Engine>, config: controller::Config) -> Self {
-        let client = bench.client("controller").await;
+        Self::with_client(bench.client("controller").await, namespace, engine, config)
+    }
+
+    /// The same with a client of the test's choice.
+    pub fn with_client(client: Client, namespace: &str, engine: Arc<dyn Engine>, config: controller::Config) -> Self {
         let config = controller::Config {
             probe_every: Duration::from_secs(1),
             watch: WatchOptions { namespace: Some(namespace.to_owned()), ..WatchOptions::default() },

@@ -2,7 +2,6 @@
 //! tail, and what a replay arrives at from nothing.
 
 use super::step::Shared;
-use crate::MACHINE_VERSION;
 use crate::effect::Intent;
 use crate::ids::{Digest, Fence, PlanHash, Seq};
 use crate::machine::{Illegal, Phase};
@@ -66,18 +65,21 @@ impl Folded {
     /// # Errors
     /// [`Illegal`] when the event is not `Created`.
     pub fn birth(spec: &OperationSpec, change: &Change) -> Result<Self, Illegal> {
-        let Event::Shared(Shared::Created { after, approval, plan }) = &change.event else {
+        let Event::Shared(Shared::Created { machine, after, approval, plan }) = &change.event else {
             return Err(Illegal::new("", change.event.name()));
         };
         if change.intent.is_some() || change.sealed_through.is_some() {
             return Err(Illegal::because("", change.event.name(), "nothing rides on the first entry"));
+        }
+        if !(1..=crate::MACHINE_VERSION).contains(machine) {
+            return Err(Illegal::because("", change.event.name(), "it is of a machine that is not known here"));
         }
         if (*after, *approval) != (!spec.run_after.is_empty(), spec.approval == Approval::Manual) {
             return Err(Illegal::because("", change.event.name(), "it contradicts the spec"));
         }
         Ok(Self {
             seq: Seq(1),
-            machine_version: MACHINE_VERSION,
+            machine_version: *machine,
             state: State::born(&spec.operation, *after, *approval),
             round: 0,
             handled_retry: 0,

@@ -146,6 +146,8 @@ impl During {
 pub enum Shared {
     /// The operation was seen for the first time. Enters pending, awaitingApproval or queued.
     Created {
+        /// Version of the machine that begins it.
+        machine: i64,
         /// It has predecessors.
         after: bool,
         /// It needs an approval.
