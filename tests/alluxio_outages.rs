@@ -4,7 +4,7 @@
 mod cluster;
 
 use cluster::alluxio::{Alluxio, CACHE, Stage, Tree, assert_failed, assert_succeeded, intents, submits, why};
-use cluster::{Replica, delete, edit, sh, wait_for};
+use cluster::{Replica, delete, edit, wait_for};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use ratchet::api::CacheCluster;
@@ -13,16 +13,6 @@ use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-
-/// Sends a signal to the Java process of one master: the process crashes or freezes, its pod stays.
-fn signal_master(stage: &Stage, ordinal: usize, signal: &str) {
-    let name = &stage.alluxio.name;
-    let flag = format!("-Dalluxio.master.hostname=alluxio-master-{ordinal}.alluxio-master.{name}.svc.cluster.local");
-    let found = sh(Command::new("pgrep").args(["-f", "--", &flag]));
-    let pids: Vec<&str> = found.split_whitespace().collect();
-    assert_eq!(pids.len(), 1, "one process is that master: {pids:?}");
-    sh(Command::new("kill").args([signal, pids[0]]));
-}
 
 /// Waits until something is true of the engine.
 async fn until<F: Future<Output = bool>>(seconds: u64, what: &str, mut holds: impl FnMut() -> F) {
@@ -67,7 +57,7 @@ async fn a_master_that_crashes_while_it_looks_for_files_costs_time_and_nothing_e
     stage.start(&[]);
     stage.ask("survives", json!({"load": {"paths": [tree.path]}}), json!({"retryPolicy": {}})).await;
     stage.until("survives", 60, |o| step_is(o, "loadingMetadata")).await;
-    signal_master(&stage, 0, "-KILL");
+    stage.alluxio.signal_master(0, "-KILL");
     assert_succeeded(&stage.end("survives", 120).await);
     stage.assert_cached(&tree.path, 4_000).await;
     assert_eq!(tree.fingerprint(), before);
@@ -90,7 +80,7 @@ async fn the_number_of_a_task_that_a_restarted_master_gave_to_another_is_not_our
     let state = serde_json::to_value(op.status.expect("a status").state).expect("a state");
     let task = state["load"]["loadingMetadata"]["task"].as_i64().expect("a task");
 
-    signal_master(&stage, 0, "-KILL");
+    stage.alluxio.signal_master(0, "-KILL");
     until(60, "the master forgot the task", || async {
         matches!(stage.engine.metadata_sync_progress(SyncId(task)).await, Err(e) if e.category() == "not_found")
     })
@@ -145,14 +135,14 @@ async fn a_master_that_hangs_holds_up_neither_a_delete_nor_the_controller() {
     stage.until_job(&tree.path, |j| j.state == LoadState::Running).await;
     stage.load("cancelled", &[&second.path]).await;
     stage.until_job(&second.path, |j| j.state == LoadState::Running).await;
-    signal_master(&stage, 0, "-STOP");
+    stage.alluxio.signal_master(0, "-STOP");
     edit(&stage.admin, &stage.ns.name, "cancelled", json!({"control": {"cancel": true}})).await.expect("cancelled");
     delete(&stage.admin, &stage.ns.name, "deleted").await;
     let gone = wait_for(&stage.admin, &stage.ns.name, "deleted", Duration::from_secs(40), |op| op.is_none().then_some(()));
     let gone = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(gone)).await;
     let told = condition(&stage, "UnfinishedOperation").await;
     let waits = stage.until("cancelled", 5, |_| true).await;
-    signal_master(&stage, 0, "-CONT");
+    stage.alluxio.signal_master(0, "-CONT");
     assert!(gone.is_ok(), "the deleted operation is let go when its clean-up takes too long");
     assert_eq!(told, Some(("True".into(), "CleanupTimedOut".into())));
     assert_eq!(waits.phase(), Some(Phase::Cancelling), "{:?}", why(&waits));
@@ -239,7 +229,7 @@ async fn with_three_masters_the_primary_may_die_at_any_step_of_a_load() {
         stage.until(&name, 90, |o| step_is(o, step)).await;
         let primary = stage.engine.primary().await.expect("a primary");
         let ordinal = stage.alluxio.masters.iter().position(|m| *m == primary).expect("one of ours");
-        signal_master(&stage, ordinal, "-KILL");
+        stage.alluxio.signal_master(ordinal, "-KILL");
         assert_succeeded(&stage.end(&name, 180).await);
         stage.assert_cached(&tree.path, u64::try_from(files).expect("few")).await;
         println!("{step}: {} entries\n{}", stage.journal(&name).len(), stage.ratchet("history", &name, &[]));

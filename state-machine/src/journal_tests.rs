@@ -239,7 +239,12 @@ fn only_what_follows_from_the_spec_begins_an_operation() {
     let (by, good) = (writer(), created(&spec));
     assert!(Record::birth(UID, &spec, &good, &signature(&by, 0)).is_ok());
     for (after, approval) in [(false, true), (true, false), (false, false)] {
-        let event = Event::Shared(Shared::Created { machine: crate::MACHINE_VERSION, after, approval, plan: testing::plan(&spec) });
+        let event = Event::Shared(Shared::Created {
+            machine: crate::MACHINE_VERSION,
+            after,
+            approval,
+            plan: testing::plan(&spec),
+        });
         assert!(Record::birth(UID, &spec, &change(event), &signature(&by, 0)).is_err(), "{after} {approval}");
     }
     let late = change(Event::Shared(Shared::Suspended {}));

@@ -249,7 +249,7 @@ pub struct Approve {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Skip {
-    /// The step to skip, as `status.stuckAt` names it.
+    /// The step to skip: pausing, cancelling or aborting, as the message of the stuck operation names it.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub step: String,
     /// Who asks; has to be the requester.

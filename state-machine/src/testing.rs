@@ -99,7 +99,12 @@ pub fn plan(spec: &OperationSpec) -> PlanHash {
 /// The first change of an operation.
 pub fn created(spec: &OperationSpec) -> Change {
     let (after, approval) = (!spec.run_after.is_empty(), spec.approval == Approval::Manual);
-    change(Event::Shared(Shared::Created { machine: crate::MACHINE_VERSION, after, approval, plan: plan(spec) }))
+    change(Event::Shared(Shared::Created {
+        machine: crate::MACHINE_VERSION,
+        after,
+        approval,
+        plan: plan(spec),
+    }))
 }
 
 /// A change on which nothing rides.
@@ -135,7 +140,12 @@ pub fn effects() -> Vec<Effect> {
 pub fn shared_samples() -> Vec<Shared> {
     let (plan, by, why) = (PlanHash("p".repeat(43)), "b".repeat(253), failure());
     vec![
-        Shared::Created { machine: crate::MACHINE_VERSION, after: false, approval: false, plan: plan.clone() },
+        Shared::Created {
+            machine: crate::MACHINE_VERSION,
+            after: false,
+            approval: false,
+            plan: plan.clone(),
+        },
         Shared::Created { machine: crate::MACHINE_VERSION, after: true, approval: true, plan: plan.clone() },
         Shared::PredecessorsDone { approval: false },
         Shared::PredecessorsDone { approval: true },

@@ -101,7 +101,12 @@ fn a_load() -> Any<Writer> {
     let plan = journal::plan_hash(&w.asked.spec)?;
     let done = |attributed, more| LoadEvent::DataLoaded { bytes: 70, failed: 0, attributed, more };
     let joined = LoadEvent::LoadSubmitted { attached: true, job: None };
-    w.shared(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after: true, approval: true, plan: plan.clone() })?;
+    w.shared(Shared::Created {
+        machine: ratchet_state_machine::MACHINE_VERSION,
+        after: true,
+        approval: true,
+        plan: plan.clone(),
+    })?;
     w.shared(Shared::PredecessorsDone { approval: true })?;
     w.shared(Shared::Approved { by: "ann@example.org".into(), plan })?;
     w.shared(Shared::HoldGranted { epoch: 41 })?;
@@ -144,7 +149,12 @@ fn a_free() -> Any<Writer> {
     let mut w = Writer::new(FREE)?;
     let plan = journal::plan_hash(&w.asked.spec)?;
     let why = Failure::new("DeadlineExceeded", "not finished 5 s after its creation");
-    w.shared(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after: false, approval: false, plan })?;
+    w.shared(Shared::Created {
+        machine: ratchet_state_machine::MACHINE_VERSION,
+        after: false,
+        approval: false,
+        plan,
+    })?;
     w.shared(Shared::HoldGranted { epoch: 42 })?;
     w.write(Event::Free(FreeEvent::Measured { cached_bytes: 9 }), Some(Effect::Free { path: 0 }), None)?;
     w.shared(Shared::CancelTooLate {})?;

@@ -9,7 +9,7 @@ use ratchet_state_machine::journal::{Body, Entry};
 use ratchet_state_machine::machine::Phase;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -77,6 +77,19 @@ impl Alluxio {
         sh(&mut bench(&all))
     }
 
+    /// Sends a signal to the Java process of one master: the process crashes or freezes, its pod stays.
+    pub fn signal_master(&self, ordinal: usize, signal: &str) {
+        let host = format!("alluxio-master-{ordinal}.alluxio-master.{}.svc.cluster.local", self.name);
+        signal_java(&format!("-Dalluxio.master.hostname={host} "), signal);
+    }
+
+    /// The same for every worker.
+    pub fn signal_workers(&self, signal: &str) {
+        for [_, address, ..] in &self.workers {
+            signal_java(&format!("-Dalluxio.worker.hostname={address} "), signal);
+        }
+    }
+
     /// Removes it.
     pub fn down(name: &str) {
         sh(&mut bench(&["alluxio", "down", name]));
@@ -87,7 +100,7 @@ impl Alluxio {
         self.masters.iter().map(String::as_str).collect()
     }
 
-    /// The masters that have an address: a pod that is just being replaced has none.
+    /// A client of its masters.
     pub fn client(&self, mode: &str) -> AlluxioClient {
         let security = match mode {
             "NoSasl" => Security::NoSasl,
@@ -95,6 +108,13 @@ impl Alluxio {
         };
         AlluxioClient::new(ClientOptions::new(self.masters.clone(), security)).expect("a client")
     }
+}
+
+fn signal_java(flag: &str, signal: &str) {
+    let found = sh(Command::new("pgrep").args(["-f", "--", flag]));
+    let pids: Vec<&str> = found.split_whitespace().collect();
+    assert_eq!(pids.len(), 1, "one process has {flag}: {pids:?}");
+    sh(Command::new("kill").args([signal, pids[0]]));
 }
 
 /// A directory of the under-storage that goes with the test.
@@ -372,9 +392,4 @@ pub fn assert_succeeded(op: &DataOperation) {
 /// Bytes of a status as the API server stores it.
 pub fn status_size(op: &DataOperation) -> usize {
     serde_json::to_vec(&op.status).expect("a status").len()
-}
-
-/// A file of the run directory.
-pub fn in_run(bench: &Bench, name: &str) -> PathBuf {
-    Path::new(&bench.run).join(name)
 }

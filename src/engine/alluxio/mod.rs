@@ -99,6 +99,7 @@ impl Alluxio {
     async fn metadata(&self, path: &str, task: Option<i64>, then: Option<&str>) -> Result<Answer, AlluxioError> {
         if let Some(task) = task {
             match self.client.metadata_sync_progress(SyncId(task)).await {
+                Ok(seen) if !seen.is_of(path) => return Ok(Answer::Metadata(MetadataView::Forgotten, None)),
                 Ok(seen) => match seen.state {
                     SyncState::Running => return Ok(Answer::Metadata(MetadataView::Running { done: seen.ops }, None)),
                     SyncState::Succeeded => {}
@@ -198,18 +199,26 @@ impl Alluxio {
         })
     }
 
+    async fn cancel_metadata(&self, path: &str, task: SyncId) -> Result<Receipt, AlluxioError> {
+        let cancelled = match self.client.metadata_sync_progress(task).await {
+            // After a restart of the master the number is another's.
+            Ok(seen) if !seen.is_of(path) => Ok(()),
+            Ok(_) => self.client.cancel_metadata_sync(task).await,
+            Err(error) => Err(error),
+        };
+        match cancelled {
+            // A master that does not know the task does not run it.
+            Ok(()) | Err(AlluxioError::NotFound { .. }) => Ok(Receipt::default()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn act(&self, effect: &Effect, path: &str, spec: &OperationSpec) -> Result<Receipt, AlluxioError> {
         match effect {
             Effect::LoadMetadata { .. } => self.load_metadata(path).await,
             Effect::SubmitLoad { .. } => self.submit(path, spec).await,
             Effect::StopLoad { .. } => self.client.stop_load(path).await.map(|_| Receipt::default()),
-            Effect::CancelMetadata { task, .. } => {
-                match self.client.cancel_metadata_sync(SyncId(*task)).await {
-                    // A master that does not know the task does not run it.
-                    Ok(()) | Err(AlluxioError::NotFound { .. }) => Ok(Receipt::default()),
-                    Err(error) => Err(error),
-                }
-            }
+            Effect::CancelMetadata { task, .. } => self.cancel_metadata(path, SyncId(*task)).await,
             Effect::Free { .. } => self.client.free(path, true).await.map(|()| Receipt::default()),
         }
     }

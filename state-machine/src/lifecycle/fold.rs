@@ -72,7 +72,11 @@ impl Folded {
             return Err(Illegal::because("", change.event.name(), "nothing rides on the first entry"));
         }
         if !(1..=crate::MACHINE_VERSION).contains(machine) {
-            return Err(Illegal::because("", change.event.name(), "it is of a machine that is not known here"));
+            return Err(Illegal::because(
+                "",
+                change.event.name(),
+                "it is of a machine that is not known here",
+            ));
         }
         if (*after, *approval) != (!spec.run_after.is_empty(), spec.approval == Approval::Manual) {
             return Err(Illegal::because("", change.event.name(), "it contradicts the spec"));

@@ -8,14 +8,15 @@
 //! Nothing in here knows an engine, a clock or Kubernetes.
 
 mod decide;
+mod event;
 mod fold;
 mod halt;
 pub mod step;
 
 pub use decide::{decide, query};
+pub use event::{Failure, cut};
 pub use fold::{Change, Folded, Plan};
 pub use halt::{CLEANUP_BOUND_MS, halt_is_due};
-pub use step::{Failure, cut};
 
 #[cfg(test)]
 mod random_tests;

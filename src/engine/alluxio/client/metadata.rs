@@ -30,6 +30,17 @@ pub struct SyncProgress {
     pub ops: i64,
     /// Of the first task that failed; otherwise empty.
     pub message: String,
+    /// What the engine says of its tasks: a text for people, and the only place where it names their paths.
+    pub about: String,
+}
+
+impl SyncProgress {
+    /// Whether this is a sync of `path`. A restarted master counts its tasks from 0 again, so that a number that was
+    /// ours may be another's. A master that says nothing of its tasks is believed.
+    #[must_use]
+    pub fn is_of(&self, path: &str) -> bool {
+        self.about.is_empty() || self.about.contains(&format!("AlluxioPath: {path}, Descendant Type: "))
+    }
 }
 
 /// The state of a metadata sync.
@@ -199,7 +210,9 @@ fn sync_progress(tasks: &[SyncTask]) -> SyncProgress {
     let exception = tasks.iter().find_map(|task| task.exception.as_ref());
     let message = exception
         .map_or_else(String::new, |e| redact(&format!("{}: {}", e.exception_type(), e.exception_message())));
-    SyncProgress { state, ops: tasks.iter().map(SyncTask::success_op_count).sum(), message }
+    let about: Vec<&str> = tasks.iter().filter_map(|task| task.task_info_string.as_deref()).collect();
+    let about = about.join("\n");
+    SyncProgress { state, ops: tasks.iter().map(SyncTask::success_op_count).sum(), message, about }
 }
 
 fn file_status(info: FileInfo) -> FileStatus {
@@ -233,7 +246,7 @@ mod tests {
     use super::*;
 
     fn task(state: SyncTaskState, ops: i64) -> SyncTask {
-        SyncTask { state: Some(state as i32), exception: None, success_op_count: Some(ops) }
+        SyncTask { state: Some(state as i32), success_op_count: Some(ops), ..SyncTask::default() }
     }
 
     #[test]
@@ -245,6 +258,19 @@ mod tests {
         assert_eq!(state(&[task(Failed, 0), task(Canceled, 0)]), SyncState::Failed);
         assert_eq!(state(&[task(Succeeded, 1), task(Canceled, 0)]), SyncState::Canceled);
         assert_eq!(sync_progress(&[task(Succeeded, 1), task(Succeeded, 2)]).ops, 3);
+    }
+
+    #[test]
+    fn a_task_of_another_path_is_told_apart_by_what_the_master_says_of_it() {
+        let about = |text: &str| {
+            let named = SyncTask { task_info_string: Some(text.to_owned()), ..task(SyncTaskState::Running, 0) };
+            sync_progress(&[task(SyncTaskState::Running, 0), named])
+        };
+        // As 2.9.6 writes it.
+        let seen = about("TaskInfo{UFS path: /ufs/root/a b, AlluxioPath: /a b, Descendant Type: ALL, Id: 2}");
+        assert!(seen.is_of("/a b"));
+        assert!(!seen.is_of("/a") && !seen.is_of("/ufs/root/a b") && !seen.is_of("/"));
+        assert!(sync_progress(&[]).is_of("/a"), "an old master says nothing");
     }
 
     #[test]
