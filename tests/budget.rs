@@ -1,5 +1,7 @@
 //! What does an operation cost the API server?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::InProcess;
@@ -23,7 +25,10 @@ async fn an_undisturbed_load_writes_its_transitions_and_hardly_anything_else() {
 
     let transitions = usize::try_from(op.status.unwrap().seq.0).unwrap();
     let status = sent("PATCH dataoperations/status");
-    assert!((transitions..=transitions + 2).contains(&status), "{status} writes for {transitions} transitions: {after:?}");
+    assert!(
+        (transitions..=transitions + 2).contains(&status),
+        "{status} writes for {transitions} transitions: {after:?}"
+    );
     assert_eq!(sent("PATCH dataoperations"), 1, "one for the finalizer: {after:?}");
     assert_eq!(sent("PATCH targetlocks"), 2, "one to take it, one to give it back: {after:?}");
     assert_eq!(sent("POST operationjournals"), 1, "one segment: {after:?}");

@@ -1,5 +1,7 @@
 //! Can two writers both win, and is every reply of the API server understood?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::legal::{birth, intent, put_status, shared, status, store, then};
@@ -17,6 +19,7 @@ use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::Failure;
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::lock::Lock;
+use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::operation::Event;
 use ratchet_state_machine::operation::load::LoadEvent;
 use serde_json::{Value, json};
@@ -116,7 +119,9 @@ async fn a_repeat_of_a_write_that_landed_is_lost_and_the_digest_tells_whose_it_w
     let op = stage.load("op", "/data", json!({})).await;
     let queued = birth(&op);
     let granted = shared(&queued, Shared::HoldGranted { epoch: 1 });
-    for (ops, record) in [(first(&op, &queued), &queued), (transition(&op, None, &queued, &granted), &granted)] {
+    for (ops, record) in
+        [(first(&op, &queued), &queued), (transition(&op, None, &queued, &granted), &granted)]
+    {
         send(&controller, &op, ops.clone()).await.unwrap();
         assert_eq!(send(&controller, &op, ops).await.unwrap_err(), Reply::Lost);
         let now = stage.get("op").await.status.unwrap();
@@ -152,7 +157,10 @@ async fn each_refusal_is_told_apart() {
     assert!(matches!(&schema, Reply::Rule(why) if why.contains("integer")), "{schema:?}");
 
     let policy = meaning(put_status(&stage.admin, &op, &legal, false).await);
-    assert!(matches!(&policy, Reply::Denied(why) if why.contains("only the Ratchet controller writes status")), "{policy:?}");
+    assert!(
+        matches!(&policy, Reply::Denied(why) if why.contains("only the Ratchet controller writes status")),
+        "{policy:?}"
+    );
     let alice = stage.bench.client("alice").await;
     let role = meaning(put_status(&alice, &op, &legal, false).await);
     assert!(matches!(&role, Reply::Denied(why) if why.contains("alice")), "{role:?}");
@@ -166,7 +174,8 @@ async fn each_refusal_is_told_apart() {
     let claim = Claim { namespace: stage.ns.name.clone(), name: "c".into(), uid: "u".into() };
     let spec = TargetLockSpec { identity: "i".into(), claim, lock: Lock::default() };
     let name = format!("test-{}", cluster::unique());
-    let lock = TargetLock::new(kube::api::ObjectMeta { name: Some(name.clone()), ..Default::default() }, spec);
+    let lock =
+        TargetLock::new(kube::api::ObjectMeta { name: Some(name.clone()), ..Default::default() }, spec);
     let lock = locks.create(&PostParams::default(), &lock).await.unwrap();
     let take = |epoch: i64| {
         let ops = json!([{"op": "replace", "path": "/metadata/resourceVersion", "value": lock.metadata.resource_version},
@@ -205,11 +214,39 @@ async fn nothing_can_be_created_in_a_namespace_that_is_terminating() {
     stage.bench.kubectl(&["delete", "namespace", &stage.ns.name, "--wait=false"], &[]);
     let journals: Api<OperationJournal> = Api::namespaced(controller.clone(), &stage.ns.name);
     let terminating = async || {
-        let reply = journals.create(&PostParams { dry_run: true, ..PostParams::default() }, &segment(&stage, "u-000001", "{}")).await;
+        let reply = journals
+            .create(
+                &PostParams { dry_run: true, ..PostParams::default() },
+                &segment(&stage, "u-000001", "{}"),
+            )
+            .await;
         reply.is_err_and(|error| classify(Some(&error)) == Reply::Terminating)
     };
     stage.eventually("creating is refused as terminating", terminating).await;
     store(&controller, &held, &birth(&held)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_edits_all_the_time_starves_nobody() {
+    let Some(stage) = Stage::new("cas-edits").await else { return };
+    stage.engine.world().job_takes = 3;
+    let controller = stage.controller().await;
+    stage.load("op", "/data", json!({})).await;
+    let api: Api<DataOperation> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
+    let busy = tokio::spawn(async move {
+        for i in 0_u64.. {
+            let label = Patch::Merge(json!({"metadata": {"labels": {"tick": i.to_string()}}}));
+            api.patch("op", &PatchParams::default(), &label).await.unwrap();
+        }
+    });
+    let op = stage.ends("op", Phase::Succeeded).await;
+    busy.abort();
+    assert_eq!(
+        stage.events(&op).await.iter().filter(|e| *e == "Intended").count(),
+        0,
+        "no intent was lost to a label"
+    );
+    controller.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,14 +1,18 @@
 //! Does an operation leave cleanly, and does its history stay?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
+use cluster::legal::{assert_accepted, birth, put_status, shared, status, store};
 use cluster::stage::Stage;
 use cluster::{InProcess, delete, sh};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams};
-use ratchet::api::OperationJournal;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use ratchet::api::{DataLoad, DataOperation, OperationJournal};
 use ratchet::controller::Config;
 use ratchet_state_machine::effect::JobState;
+use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::machine::Phase;
 use serde_json::{Value, json};
 use std::process::Command;
@@ -63,7 +67,11 @@ async fn deleting_a_running_operation_stops_its_job_and_frees_its_lock() {
     stage.waits("queued", "WaitingForLock").await;
     delete(&stage.admin, &stage.ns.name, "queued").await;
     stage.gone("queued").await;
-    assert_eq!(stage.engine.path("/data").job, Some(JobState::Running), "the queued one is nobody's business");
+    assert_eq!(
+        stage.engine.path("/data").job,
+        Some(JobState::Running),
+        "the queued one is nobody's business"
+    );
 
     delete(&stage.admin, &stage.ns.name, "running").await;
     stage.gone("running").await;
@@ -80,6 +88,48 @@ async fn deleting_a_running_operation_stops_its_job_and_frees_its_lock() {
     stage.ends("over", Phase::Cancelled).await;
     delete(&stage.admin, &stage.ns.name, "over").await;
     stage.gone("over").await;
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_dataload_stops_its_run() {
+    let Some(stage) = Stage::new("delete-dl").await else { return };
+    stage.engine.world().job_takes = u32::MAX;
+    let controller = stage.controller().await;
+    let load = cluster::load(&stage.ns.name, "warm", "cache", &["/data"]);
+    let load = cluster::create(&stage.admin, &stage.ns.name, &load).await;
+    stage.at_work(&load.operation_name()).await;
+    let loads: Api<DataLoad> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
+    loads.delete("warm", &DeleteParams::background()).await.unwrap();
+    stage.gone(&load.operation_name()).await;
+    assert_eq!(stage.engine.path("/data").job, Some(JobState::Stopped));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hold_of_an_operation_that_was_torn_away_by_hand_is_freed() {
+    let Some(stage) = Stage::new("torn").await else { return };
+    stage.engine.world().job_takes = u32::MAX;
+    let controller = stage.controller().await;
+    stage.load("torn", "/data", json!({})).await;
+    stage.at_work("torn").await;
+    let before = stage.lock().await.unwrap().spec.lock.epoch;
+    let api: Api<DataOperation> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
+    // Down first, so that it does not stop the job before the hand comes.
+    controller.crash();
+    let bare = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    api.patch("torn", &PatchParams::default(), &bare).await.unwrap();
+    delete(&stage.admin, &stage.ns.name, "torn").await;
+    stage.gone("torn").await;
+    let controller = stage.controller().await;
+    stage.load("next", "/data", json!({})).await;
+    stage.waits("next", "ForeignJob").await;
+    let lock = stage.lock().await.unwrap().spec.lock;
+    assert_eq!(stage.holders().await, ["next"]);
+    assert!(lock.epoch > before);
+    stage.engine.world().paths.get_mut("/data").unwrap().looks_left = 0;
+    stage.engine.world().job_takes = 1;
+    stage.ends("next", Phase::Succeeded).await;
     controller.stop().await;
 }
 
@@ -135,4 +185,31 @@ async fn a_deleted_namespace_goes_although_operations_run_in_it() {
     let journals: Api<OperationJournal> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
     assert!(journals.list(&kube::api::ListParams::default()).await.unwrap().items.is_empty());
     controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_is_free_whatever_the_status_also_while_the_object_is_deleted() {
+    let Some(stage) = Stage::empty("delete-meta").await else { return };
+    let controller = stage.bench.client("controller").await;
+    let op = stage.load("op", "/data", json!({})).await;
+    let now = birth(&op);
+    store(&controller, &op, &now).await;
+    let api: Api<DataOperation> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
+    let write = async |what: &str, metadata: Value| {
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        assert_accepted(what, api.patch("op", &PatchParams::default(), &patch).await);
+    };
+    write("a label", json!({"labels": {"a": "b"}})).await;
+    write("an annotation", json!({"annotations": {"a": "b"}})).await;
+    write("a finalizer", json!({"finalizers": ["ratchet.dev/operation", "example.com/mine"]})).await;
+    api.delete("op", &DeleteParams::background()).await.unwrap();
+    write("a label while deleting", json!({"labels": {"a": "c"}})).await;
+    let cancel =
+        cluster::edit(&stage.admin, &stage.ns.name, "op", json!({"control": {"cancel": true}})).await;
+    assert_accepted("a cancel while deleting", cancel);
+    let next = status(&shared(&now, Shared::CancelRequested { deleted: true }));
+    assert_accepted("a transition while deleting", put_status(&controller, &op, &next, false).await);
+    write("one finalizer off", json!({"finalizers": ["ratchet.dev/operation"]})).await;
+    write("the last finalizer off", json!({"finalizers": null})).await;
+    stage.gone("op").await;
 }

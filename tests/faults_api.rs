@@ -1,5 +1,7 @@
 //! Does a bad connection to the API server lose or repeat anything?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::InProcess;
@@ -74,7 +76,12 @@ async fn an_intent_that_lands_too_late_to_be_used_is_written_anew() {
             (true, 0) => Fault::Lost,
             (true, 1) => Fault::Instead(503),
             (true, _) | (false, 0) => Fault::None,
-            (false, _) => if sent.what.len() % 2 == 0 { Fault::After(503) } else { Fault::None },
+            (false, _) =>
+                if sent.what.len() % 2 == 0 {
+                    Fault::After(503)
+                } else {
+                    Fault::None
+                },
         }),
     );
 }

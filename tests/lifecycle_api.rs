@@ -1,5 +1,7 @@
 //! What can a user do to a running operation?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::fake::BYTES;
@@ -90,7 +92,11 @@ async fn a_pause_stops_the_job_and_a_resume_starts_it_again() {
     stage.load("load", "/data", json!({})).await;
     stage.at_work("load").await;
     stage.control("load", json!({"suspend": true})).await;
-    stage.until("load", |s| s.step == "paused" && s.waiting_on.as_ref().is_some_and(|w| w.reason == "Suspended")).await;
+    stage
+        .until("load", |s| {
+            s.step == "paused" && s.waiting_on.as_ref().is_some_and(|w| w.reason == "Suspended")
+        })
+        .await;
     assert_eq!(stage.engine.path("/data").job, Some(JobState::Stopped));
     assert_eq!(stage.holders().await, ["load"], "a pause by a person keeps the hold");
     stage.engine.world().job_takes = 1;
@@ -134,7 +140,8 @@ async fn a_refused_effect_is_tried_again_after_a_growing_pause_and_not_for_ever(
     stage.load("patient", "/patient", json!({})).await;
     let op = stage.ends("patient", Phase::Succeeded).await;
     let steps = stage.prove(&op).await;
-    let failed: Vec<_> = steps.iter().enumerate().filter(|(_, s)| s.entry.event == "AttemptFailed").map(|(i, _)| i).collect();
+    let failed: Vec<_> =
+        steps.iter().enumerate().filter(|(_, s)| s.entry.event == "AttemptFailed").map(|(i, _)| i).collect();
     assert_eq!(failed.len(), 2);
     for (at, least) in failed.iter().zip([1_000, 2_000]) {
         let pause = steps[at + 1].entry.time().unwrap() - steps[*at].entry.time().unwrap();
@@ -160,7 +167,9 @@ async fn an_approval_counts_for_the_plan_that_it_names() {
     let (plan, by) = (legal::plan(&op).0, stage.admin_name());
     assert_eq!(waiting.status.unwrap().plan.hash.0, plan);
     stage.control("load", json!({"approve": {"planHash": "another", "by": by}})).await;
-    let told = |s: &ratchet::api::DataOperationStatus| s.waiting_on.as_ref().is_some_and(|w| w.message.contains("another"));
+    let told = |s: &ratchet::api::DataOperationStatus| {
+        s.waiting_on.as_ref().is_some_and(|w| w.message.contains("another"))
+    };
     let waiting = stage.until("load", told).await;
     assert_eq!(waiting.phase(), Some(Phase::AwaitingApproval));
     stage.control("load", json!({"approve": {"planHash": plan, "by": by}})).await;
@@ -195,7 +204,11 @@ async fn stuck(stage: &Stage, name: &str, path: &str, event: Shared) -> cluster:
     assert_eq!(op.phase(), Some(Phase::Stuck));
     let stalled = op.status.unwrap().conditions.into_iter().find(|c| c.type_ == "Stalled").unwrap();
     assert_eq!(stalled.status, "True");
-    assert!(stalled.message.contains("control.retry") && stalled.message.contains("control.skip"), "{}", stalled.message);
+    assert!(
+        stalled.message.contains("control.retry") && stalled.message.contains("control.skip"),
+        "{}",
+        stalled.message
+    );
     second
 }
 
@@ -216,7 +229,11 @@ async fn a_stuck_operation_is_retried_skipped_or_cancelled_by_a_person() {
     stage.control("skipped", json!({"skip": {"step": "pausing", "by": by}})).await;
     stage.control("skipped", json!({"skip": {"step": "cancelling", "by": by}})).await;
     stage.ends("skipped", Phase::Cancelled).await;
-    assert_eq!(stage.engine.path("/skipped").job, Some(JobState::Running), "a skip leaves the engine as it is");
+    assert_eq!(
+        stage.engine.path("/skipped").job,
+        Some(JobState::Running),
+        "a skip leaves the engine as it is"
+    );
     controller.stop().await;
 
     let controller = stuck(&stage, "cancelled", "/cancelled", Shared::Suspended {}).await;

@@ -1,5 +1,7 @@
 //! Does a restart lose or repeat anything?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::faults::{Fault, Faults};

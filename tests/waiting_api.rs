@@ -1,5 +1,7 @@
 //! Does an operation wait for the right thing, say what it is, and go on when it is there?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::create;
@@ -38,7 +40,9 @@ async fn predecessors_decide_whether_a_successor_runs() {
     for name in ["on-success", "on-failure", "on-any"] {
         stage.ends(name, Phase::Succeeded).await;
     }
-    for (name, reason) in [("unmet", "PredecessorUnmet"), ("unmet-too", "PredecessorUnmet"), ("for-ever", "Stalled")] {
+    for (name, reason) in
+        [("unmet", "PredecessorUnmet"), ("unmet-too", "PredecessorUnmet"), ("for-ever", "Stalled")]
+    {
         let op = stage.ends(name, Phase::Failed).await;
         assert_eq!(op.status.unwrap().waiting_on.unwrap().reason, reason, "{name}");
     }
@@ -128,15 +132,43 @@ async fn an_engine_belongs_to_one_cachecluster_until_that_is_gone() {
     let controller = stage.controller().await;
     stage.eventually("the first claims", async || stage.readiness("cache").await == "Ready").await;
     stage.cache("second").await;
-    stage.eventually("the second is told", async || stage.readiness("second").await == "AlreadyClaimed").await;
+    stage
+        .eventually("the second is told", async || stage.readiness("second").await == "AlreadyClaimed")
+        .await;
     let arm = json!({"load": {"paths": ["/data"]}});
-    create(&stage.admin, &stage.ns.name, &cluster::operation(&stage.ns.name, "load", "second", arm, json!({}))).await;
+    create(
+        &stage.admin,
+        &stage.ns.name,
+        &cluster::operation(&stage.ns.name, "load", "second", arm, json!({})),
+    )
+    .await;
     let told = ["AlreadyClaimed", "TargetUnknown"];
     stage.until("load", |s| s.waiting_on.as_ref().is_some_and(|w| told.contains(&w.reason.as_str()))).await;
     let clusters: Api<CacheCluster> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
     clusters.delete("cache", &kube::api::DeleteParams::default()).await.unwrap();
     stage.ends("load", Phase::Succeeded).await;
     assert_eq!(stage.readiness("second").await, "Ready");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cachecluster_that_is_replaced_under_a_running_operation_lets_it_finish() {
+    let Some(stage) = Stage::new("replaced").await else { return };
+    stage.engine.world().job_takes = u32::MAX;
+    let controller = stage.controller().await;
+    stage.load("running", "/data", json!({})).await;
+    stage.at_work("running").await;
+    let clusters: Api<CacheCluster> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
+    clusters.delete("cache", &kube::api::DeleteParams::default()).await.unwrap();
+    stage.waits("running", "EngineUnreachable").await;
+    stage.cache("cache").await;
+    stage.engine.world().paths.get_mut("/data").unwrap().looks_left = 0;
+    stage.ends("running", Phase::Succeeded).await;
+    stage.eventually("the new one owns the engine", async || stage.readiness("cache").await == "Ready").await;
+    assert!(stage.holders().await.is_empty());
+    stage.engine.world().job_takes = 1;
+    stage.load("next", "/data", json!({})).await;
+    stage.ends("next", Phase::Succeeded).await;
     controller.stop().await;
 }
 
@@ -150,7 +182,11 @@ async fn a_lock_that_somebody_deleted_is_rebuilt_with_its_holders_and_a_higher_e
     let before = stage.lock().await.unwrap();
     let name = before.metadata.name.clone().unwrap();
     // Nobody but the control plane may: this is the hand of an admin who went past the policy.
-    let as_system = ["--as=system:serviceaccount:kube-system:by-hand", "--as-group=system:masters", "--as-group=system:serviceaccounts:kube-system"];
+    let as_system = [
+        "--as=system:serviceaccount:kube-system:by-hand",
+        "--as-group=system:masters",
+        "--as-group=system:serviceaccounts:kube-system",
+    ];
     stage.bench.kubectl(&[&["delete", "targetlock", &name][..], &as_system[..]].concat(), &[]);
     let rebuilt = |l: &TargetLock| l.metadata.uid != before.metadata.uid && !l.spec.lock.holders.is_empty();
     stage.eventually("the lock is rebuilt", async || stage.lock().await.is_some_and(|l| rebuilt(&l))).await;
@@ -197,8 +233,11 @@ async fn an_operation_that_cannot_be_read_stops_nobody_else() {
     // The rules look at the name of a step, not inside: a field that this version cannot read passes.
     loading["state"]["load"]["loadingMetadata"] = json!({"path": "from the future"});
     for status in [status(&queued), status(&checked), loading] {
-        let api: Api<kube::api::DynamicObject> =
-            Api::namespaced_with(by_hand.clone(), &stage.ns.name, &kube::api::ApiResource::erase::<ratchet::api::DataOperation>(&()));
+        let api: Api<kube::api::DynamicObject> = Api::namespaced_with(
+            by_hand.clone(),
+            &stage.ns.name,
+            &kube::api::ApiResource::erase::<ratchet::api::DataOperation>(&()),
+        );
         let ops = serde_json::from_value(json!([{"op": "add", "path": "/status", "value": status}])).unwrap();
         api.patch_status("unreadable", &PatchParams::default(), &Patch::Json::<()>(ops)).await.unwrap();
     }
@@ -221,13 +260,28 @@ async fn the_conditions_tell_a_tool_that_waits_how_it_ended() {
     stage.load("good", "/good", json!({})).await;
     stage.load("bad", "/missing", json!({})).await;
     for name in ["good", "bad"] {
-        stage.bench.kubectl(&["-n", &stage.ns.name, "wait", "--for=condition=Finished", "--timeout=60s", "dop", name], &[]);
+        stage.bench.kubectl(
+            &["-n", &stage.ns.name, "wait", "--for=condition=Finished", "--timeout=60s", "dop", name],
+            &[],
+        );
     }
-    stage.bench.kubectl(&["-n", &stage.ns.name, "wait", "--for=condition=Succeeded", "--timeout=60s", "dop/good"], &[]);
-    stage.bench.kubectl(&["-n", &stage.ns.name, "wait", "--for=condition=Succeeded=False", "--timeout=60s", "dop/bad"], &[]);
+    stage.bench.kubectl(
+        &["-n", &stage.ns.name, "wait", "--for=condition=Succeeded", "--timeout=60s", "dop/good"],
+        &[],
+    );
+    stage.bench.kubectl(
+        &["-n", &stage.ns.name, "wait", "--for=condition=Succeeded=False", "--timeout=60s", "dop/bad"],
+        &[],
+    );
     let rows = [
-        ("good", [("Finished", "True"), ("Succeeded", "True"), ("Progressing", "False"), ("Stalled", "False")]),
-        ("bad", [("Finished", "True"), ("Succeeded", "False"), ("Progressing", "False"), ("Stalled", "False")]),
+        (
+            "good",
+            [("Finished", "True"), ("Succeeded", "True"), ("Progressing", "False"), ("Stalled", "False")],
+        ),
+        (
+            "bad",
+            [("Finished", "True"), ("Succeeded", "False"), ("Progressing", "False"), ("Stalled", "False")],
+        ),
     ];
     for (name, wanted) in rows {
         let op = stage.get(name).await;

@@ -1,12 +1,14 @@
 //! Who may do what?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::legal::{birth, status, store};
 use cluster::stage::Stage;
 use cluster::{create, load, operation};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use k8s_openapi::NamespaceResourceScope;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Error};
 use ratchet::api::lock::Claim;
 use ratchet::api::{CacheCluster, DataLoad, DataOperation, OperationJournal, TargetLock, TargetLockSpec};
@@ -21,16 +23,20 @@ fn grant(stage: &Stage, user: &str, rules: &[(&str, &str)]) {
     let name = format!("{user}-{}", cluster::unique());
     let metadata = json!({"name": name, "namespace": stage.ns.name});
     stage.bench.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules}));
-    stage.bench.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+    stage.bench.apply(
+        &json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]}));
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]}),
+    );
 }
 
 /// Waits until the grant has reached the authorizer.
-async fn may(stage: &Stage, user: &str, verb: &str, resource: &str) {
+async fn may(stage: &Stage, user: &str, verb: &str, resource: &str, subresource: &str) {
+    let subresource = format!("--subresource={subresource}");
     let said = async || {
         let mut ask = stage.bench.kubectl_as(user);
-        let out = ask.args(["-n", &stage.ns.name, "auth", "can-i", verb, resource]).output().unwrap();
+        let out =
+            ask.args(["-n", &stage.ns.name, "auth", "can-i", verb, resource, &subresource]).output().unwrap();
         String::from_utf8_lossy(&out.stdout).trim() == "yes"
     };
     stage.eventually(&format!("{user} may {verb} {resource}"), said).await;
@@ -40,7 +46,9 @@ async fn may(stage: &Stage, user: &str, verb: &str, resource: &str) {
 #[track_caller]
 fn forbidden<T: std::fmt::Debug>(what: &str, reply: Result<T, Error>, why: &str) {
     match reply {
-        Err(Error::Api(status)) => assert!(status.message.contains(why), "{what}: {why:?} is not what it says: {}", status.message),
+        Err(Error::Api(status)) => {
+            assert!(status.message.contains(why), "{what}: {why:?} is not what it says: {}", status.message)
+        }
         other => panic!("{what}: {other:?}"),
     }
 }
@@ -54,7 +62,12 @@ fn dry() -> PatchParams {
     PatchParams { dry_run: true, ..PatchParams::default() }
 }
 
-async fn write_status<K>(client: &Client, stage: &Stage, name: &str, status: Value) -> Result<DynamicObject, Error>
+async fn write_status<K>(
+    client: &Client,
+    stage: &Stage,
+    name: &str,
+    status: Value,
+) -> Result<DynamicObject, Error>
 where
     K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -70,8 +83,12 @@ async fn only_the_controller_writes_status() {
     let alice = stage.bench.client("alice").await;
     let op = stage.load("op", "/data", json!({})).await;
     create(&stage.admin, &stage.ns.name, &load(&stage.ns.name, "dl", "cache", &["/data"])).await;
-    grant(&stage, "alice", &[("dataoperations/status,dataloads/status,cacheclusters/status", "patch,update")]);
-    may(&stage, "alice", "patch", "cacheclusters.ratchet.dev/status").await;
+    grant(
+        &stage,
+        "alice",
+        &[("dataoperations/status,dataloads/status,cacheclusters/status", "patch,update")],
+    );
+    may(&stage, "alice", "patch", "cacheclusters.ratchet.dev", "status").await;
     let of_load = json!({"operation": "o", "phase": "Pending", "step": "", "progress": "", "reason": ""});
     let of_cluster = json!({"phase": "Ready"});
     for (who, client) in [("a system:masters admin", &stage.admin), ("alice with the verb", &alice)] {
@@ -80,11 +97,15 @@ async fn only_the_controller_writes_status() {
         forbidden(who, write_status::<DataLoad>(client, &stage, "dl", of_load.clone()).await, why);
         forbidden(who, write_status::<CacheCluster>(client, &stage, "cache", of_cluster.clone()).await, why);
     }
-    allowed("the controller", write_status::<DataOperation>(&controller, &stage, "op", status(&birth(&op))).await);
+    allowed(
+        "the controller",
+        write_status::<DataOperation>(&controller, &stage, "op", status(&birth(&op))).await,
+    );
     allowed("the controller", write_status::<DataLoad>(&controller, &stage, "dl", of_load).await);
     allowed("the controller", write_status::<CacheCluster>(&controller, &stage, "cache", of_cluster).await);
     // A status sent with the object itself is dropped.
-    let mut with = operation(&stage.ns.name, "with", "cache", json!({"load": {"paths": ["/data"]}}), json!({}));
+    let mut with =
+        operation(&stage.ns.name, "with", "cache", json!({"load": {"paths": ["/data"]}}), json!({}));
     with.status = Some(serde_json::from_value(status(&birth(&op))).unwrap());
     assert!(create(&stage.admin, &stage.ns.name, &with).await.status.is_none());
 }
@@ -99,13 +120,20 @@ async fn only_the_controller_writes_locks_and_journals() {
     let claim = Claim { namespace: stage.ns.name.clone(), name: "c".into(), uid: "u".into() };
     let spec = TargetLockSpec { identity: "i".into(), claim, lock: Lock::default() };
     let lock = TargetLock::new(ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() }, spec);
-    let (theirs, ours) = (Api::<TargetLock>::all(stage.admin.clone()), Api::<TargetLock>::all(controller.clone()));
+    let (theirs, ours) =
+        (Api::<TargetLock>::all(stage.admin.clone()), Api::<TargetLock>::all(controller.clone()));
     let edit = Patch::Merge(json!({"spec": {"lock": {"epoch": 1}}}));
     forbidden("create a lock", theirs.create(&PostParams::default(), &lock).await, why);
     allowed("create a lock", ours.create(&PostParams::default(), &lock).await);
     forbidden("change a lock", theirs.patch(&name, &PatchParams::default(), &edit).await, why);
     allowed("change a lock", ours.patch(&name, &PatchParams::default(), &edit).await);
-    forbidden("label a lock", theirs.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}))).await, why);
+    forbidden(
+        "label a lock",
+        theirs
+            .patch(&name, &PatchParams::default(), &Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}})))
+            .await,
+        why,
+    );
     forbidden("delete a lock", theirs.delete(&name, &DeleteParams::default()).await, why);
 
     let segment: OperationJournal = serde_json::from_value(json!({
@@ -121,12 +149,22 @@ async fn only_the_controller_writes_locks_and_journals() {
     // The rule of the kind and the policy are of one mind; whichever speaks first.
     assert!(theirs.patch("u-000001", &PatchParams::default(), &edit).await.is_err());
     forbidden("delete a segment", theirs.delete("u-000001", &DeleteParams::default()).await, why);
-    forbidden("the controller's role has no verb for it", ours.delete("u-000001", &DeleteParams::default()).await, "forbidden");
+    forbidden(
+        "the controller's role has no verb for it",
+        ours.delete("u-000001", &DeleteParams::default()).await,
+        "forbidden",
+    );
 
     // The control plane cleans up after namespaces and owners.
-    let system = ["--as=system:serviceaccount:kube-system:namespace-controller", "--as-group=system:masters",
-        "--as-group=system:serviceaccounts:kube-system"];
-    stage.bench.kubectl(&[&["-n", &stage.ns.name, "delete", "operationjournal", "u-000001"][..], &system[..]].concat(), &[]);
+    let system = [
+        "--as=system:serviceaccount:kube-system:namespace-controller",
+        "--as-group=system:masters",
+        "--as-group=system:serviceaccounts:kube-system",
+    ];
+    stage.bench.kubectl(
+        &[&["-n", &stage.ns.name, "delete", "operationjournal", "u-000001"][..], &system[..]].concat(),
+        &[],
+    );
     stage.bench.kubectl(&[&["delete", "targetlock", &name][..], &system[..]].concat(), &[]);
 }
 
@@ -140,8 +178,8 @@ async fn an_approval_a_force_and_a_skip_are_signed_by_who_may_give_them() {
     store(&controller, &op, &birth(&op)).await;
     grant(&stage, "alice", &[("dataoperations", "get,patch")]);
     grant(&stage, "bob", &[("dataoperations", "get,patch")]);
-    may(&stage, "alice", "patch", "dataoperations.ratchet.dev").await;
-    may(&stage, "bob", "patch", "dataoperations.ratchet.dev").await;
+    may(&stage, "alice", "patch", "dataoperations.ratchet.dev", "").await;
+    may(&stage, "bob", "patch", "dataoperations.ratchet.dev", "").await;
     let control = async |client: &Client, name: &str, control: Value, params: PatchParams| {
         let api: Api<DataOperation> = Api::namespaced(client.clone(), &stage.ns.name);
         api.patch(name, &params, &Patch::Merge(json!({"spec": {"control": control}}))).await
@@ -162,24 +200,44 @@ async fn an_approval_a_force_and_a_skip_are_signed_by_who_may_give_them() {
     let metadata = json!({"name": "sign", "namespace": stage.ns.name});
     stage.bench.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": [
         {"apiGroups": ["ratchet.dev"], "resources": ["dataoperations"], "resourceNames": ["op"], "verbs": ["approve", "force", "skip"]}]}));
-    stage.bench.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+    stage.bench.apply(
+        &json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "sign"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}]}));
-    may(&stage, "alice", "approve", "dataoperations.ratchet.dev/op").await;
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}]}),
+    );
+    may(&stage, "alice", "approve", "dataoperations.ratchet.dev/op", "").await;
     for verb in ["approve", "force", "skip"] {
         let own = format!("control.{verb}.by has to be your own user name");
         forbidden(verb, control(&alice, "op", signs(verb, "bob"), dry()).await, &own);
         forbidden(verb, control(&stage.admin, "op", signs(verb, "alice"), dry()).await, &own);
-        forbidden(verb, control(&alice, "other", signs(verb, "alice"), dry()).await, &format!("you need the verb {verb}"));
+        forbidden(
+            verb,
+            control(&alice, "other", signs(verb, "alice"), dry()).await,
+            &format!("you need the verb {verb}"),
+        );
         allowed(verb, control(&alice, "op", signs(verb, "alice"), PatchParams::default()).await);
         // What stands is no business of who changes something else; to change it is.
         allowed(verb, control(&bob, "op", json!({"suspend": true}), dry()).await);
-        forbidden(verb, control(&bob, "op", signs(verb, "bob"), dry()).await, &format!("you need the verb {verb}"));
+        forbidden(
+            verb,
+            control(&bob, "op", signs(verb, "bob"), dry()).await,
+            &format!("you need the verb {verb}"),
+        );
     }
-    let mut signed = operation(&stage.ns.name, "signed", "cache", json!({"load": {"paths": ["/data"]}}), json!({"control": signs("force", "bob")}));
+    let mut signed = operation(
+        &stage.ns.name,
+        "signed",
+        "cache",
+        json!({"load": {"paths": ["/data"]}}),
+        json!({"control": signs("force", "bob")}),
+    );
     signed.metadata.name = Some("signed".into());
     let api: Api<DataOperation> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
-    forbidden("born with a signature", api.create(&PostParams::default(), &signed).await, "control.force.by has to be your own user name");
+    forbidden(
+        "born with a signature",
+        api.create(&PostParams::default(), &signed).await,
+        "control.force.by has to be your own user name",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,8 +245,8 @@ async fn each_operation_is_a_right_of_its_own() {
     let Some(stage) = Stage::empty("may-create").await else { return };
     let alice = stage.bench.client("alice").await;
     grant(&stage, "alice", &[("dataoperations", "create"), ("dataloads", "create")]);
-    may(&stage, "alice", "create", "dataoperations.ratchet.dev").await;
-    may(&stage, "alice", "create", "dataloads.ratchet.dev").await;
+    may(&stage, "alice", "create", "dataoperations.ratchet.dev", "").await;
+    may(&stage, "alice", "create", "dataloads.ratchet.dev", "").await;
     let api: Api<DataOperation> = Api::namespaced(alice.clone(), &stage.ns.name);
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let paths = json!({"paths": ["/data"]});
@@ -198,11 +256,14 @@ async fn each_operation_is_a_right_of_its_own() {
     forbidden("load", api.create(&params, &load_op).await, &need("load"));
     forbidden("free", api.create(&params, &free_op).await, &need("free"));
     grant(&stage, "alice", &[("dataoperations/load", "create")]);
-    may(&stage, "alice", "create", "dataoperations.ratchet.dev/load").await;
+    may(&stage, "alice", "create", "dataoperations.ratchet.dev", "load").await;
     allowed("load", api.create(&params, &load_op).await);
     forbidden("free", api.create(&params, &free_op).await, &need("free"));
     // A DataLoad is asked for by its own right; the controller creates the operation.
     let loads: Api<DataLoad> = Api::namespaced(alice, &stage.ns.name);
     allowed("a DataLoad", loads.create(&params, &load(&stage.ns.name, "warm", "cache", &["/data"])).await);
-    allowed("an admin", Api::<DataOperation>::namespaced(stage.admin.clone(), &stage.ns.name).create(&params, &free_op).await);
+    allowed(
+        "an admin",
+        Api::<DataOperation>::namespaced(stage.admin.clone(), &stage.ns.name).create(&params, &free_op).await,
+    );
 }

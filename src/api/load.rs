@@ -74,6 +74,9 @@ pub enum Policy {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DataLoadStatus {
+    /// The run's `seq` that is shown; only grows.
+    #[serde(default)]
+    pub observed_seq: i64,
     /// Name of the DataOperation of the newest run.
     #[schemars(length(max = 253))]
     pub operation: String,

@@ -13,6 +13,8 @@ pub const BY_OWNER: &str = "owner";
 pub const BY_PREDECESSOR: &str = "predecessor";
 /// Operations that are settled: terminal and sealed.
 pub const BY_SETTLED: &str = "settled";
+/// Locks by the CacheCluster that claimed them: `namespace/name`.
+pub const BY_CLAIM: &str = "claim";
 /// CacheClusters by the name of their lock.
 pub const BY_LOCK: &str = "lock";
 
@@ -78,7 +80,7 @@ impl Cached for CacheCluster {
 
 impl Cached for TargetLock {
     fn indexes(&self) -> Vec<IndexKey> {
-        Vec::new()
+        vec![(BY_CLAIM, format!("{}/{}", self.spec.claim.namespace, self.spec.claim.name))]
     }
 
     fn watermark(&self) -> (i64, i64) {

@@ -1,7 +1,7 @@
 //! The store of one kind: objects by key and by index, a watermark for each, waits.
 
 use kube::ResourceExt;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -83,7 +83,12 @@ struct Inner<K> {
     objects: BTreeMap<Key, Arc<K>>,
     index: HashMap<IndexKey, BTreeSet<Key>>,
     undecodable: BTreeMap<Key, Arc<str>>,
+    /// Uids that were seen to go, newest last: a late reply must not bring one back.
+    gone: VecDeque<String>,
 }
+
+/// Uids that are remembered as gone.
+const TOMBSTONES: usize = 1024;
 
 /// The objects of one kind.
 pub struct Store<K> {
@@ -95,11 +100,17 @@ pub struct Store<K> {
 impl<K> Default for Store<K> {
     fn default() -> Self {
         Self {
-            inner: RwLock::new(Inner { objects: BTreeMap::new(), index: HashMap::new(), undecodable: BTreeMap::new() }),
+            inner: RwLock::new(Inner { objects: BTreeMap::new(), index: HashMap::new(), undecodable: BTreeMap::new(), gone: VecDeque::new() }),
             version: watch::Sender::new(0),
             sync: watch::Sender::new(Synced::Starting),
         }
     }
+}
+
+/// Whether `a` is an older copy than `b`, by resourceVersions (which grow; a text that is no number tells nothing).
+fn older<K: Cached>(a: &K, b: &K) -> bool {
+    let version = |o: &K| o.meta().resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
+    matches!((version(a), version(b)), (Some(a), Some(b)) if a < b)
 }
 
 impl<K: Cached> Inner<K> {
@@ -163,9 +174,9 @@ impl<K: Cached> Store<K> {
         self.read(|i| i.index.get(at).map_or(0, BTreeSet::len))
     }
 
-    /// Every key.
-    pub fn keys(&self) -> Vec<Key> {
-        self.read(|i| i.objects.keys().cloned().collect())
+    /// Every object that is known, by key and uid.
+    pub fn known(&self) -> Vec<(Key, Option<String>)> {
+        self.read(|i| i.objects.iter().map(|(k, o)| (k.clone(), o.meta().uid.clone())).collect())
     }
 
     /// Number of objects.
@@ -189,28 +200,41 @@ impl<K: Cached> Store<K> {
     }
 
     /// A copy that came by the watch. `None` when it is older than what is known.
-    pub fn apply(&self, mut object: K) -> Option<Change<K>> {
-        object.prune();
-        let key = Key::of(&object);
-        let stale = |old: &K| {
-            let ((s, g), (os, og)) = (object.watermark(), old.watermark());
-            old.meta().uid == object.meta().uid && (s < os || g < og)
+    pub fn apply(&self, object: K) -> Option<Change<K>> {
+        let stale = |old: &K, new: &K| {
+            let ((s, g), (os, og)) = (new.watermark(), old.watermark());
+            s < os || g < og || older(new, old)
         };
-        if self.get(&key).is_some_and(|old| stale(&old)) {
-            return None;
-        }
-        Some(self.replace(object))
+        self.put_unless(object, stale).ok()
     }
 
-    /// A copy that is known to be the newest: the reply to a write, or a consistent read.
-    pub fn replace(&self, mut object: K) -> Change<K> {
+    /// The reply to a write, or a consistent read. The watch may have been faster: what is newer stays, and the
+    /// change says what is stored now.
+    pub fn replace(&self, object: K) -> Change<K> {
+        let key = Key::of(&object);
+        self.put_unless(object, |old, new| older(new, old))
+            .unwrap_or_else(|kept| Change { key, old: kept.clone(), new: kept })
+    }
+
+    /// Stores the object unless `refuse(stored, object)` says no for a stored copy of the same object, which is then
+    /// given back. One step: nobody can come in between.
+    fn put_unless(&self, mut object: K, refuse: impl FnOnce(&K, &K) -> bool) -> Result<Change<K>, Option<Arc<K>>> {
         object.prune();
         let (key, object) = (Key::of(&object), Arc::new(object));
-        let old = self.write(|i| {
+        self.write(|i| {
+            if let Some(old) = i.objects.get(&key)
+                && old.meta().uid == object.meta().uid
+                && refuse(old, &object)
+            {
+                return Err(Some(Arc::clone(old)));
+            }
+            if object.meta().uid.as_ref().is_some_and(|u| i.gone.contains(u)) {
+                return Err(None);
+            }
             i.undecodable.remove(&key);
-            i.put(key.clone(), Arc::clone(&object))
-        });
-        Change { key, old, new: Some(object) }
+            let old = i.put(key.clone(), Arc::clone(&object));
+            Ok(Change { key, old, new: Some(object) })
+        })
     }
 
     /// The object is gone. With a uid: only if it is the object that is known.
@@ -223,7 +247,14 @@ impl<K: Cached> Store<K> {
         }
         let old = self.write(|i| {
             i.undecodable.remove(key);
-            i.remove(key)
+            let old = i.remove(key);
+            if let Some(uid) = old.as_ref().and_then(|o| o.meta().uid.clone()) {
+                i.gone.push_back(uid);
+                if i.gone.len() > TOMBSTONES {
+                    i.gone.pop_front();
+                }
+            }
+            old
         });
         Some(Change { key: key.clone(), old, new: None })
     }

@@ -56,17 +56,22 @@ pub async fn watch<K>(
     let kind = K::kind(&()).into_owned();
     let mut stream = watcher::watcher(guarded, config).default_backoff().boxed();
     let mut listed: HashSet<Key> = HashSet::new();
+    let mut before: Vec<(Key, Option<String>)> = Vec::new();
     while let Some(event) = stream.next().await {
         match event {
-            Ok(Event::Init) => listed.clear(),
+            Ok(Event::Init) => {
+                listed.clear();
+                before = store.known();
+            }
             Ok(Event::InitApply(object)) => {
                 listed.insert(Key::of(&object));
                 seen(&store, object, &changed);
             }
             Ok(Event::InitDone) => {
-                // What the list does not have is gone; absence during the list means nothing.
-                for key in store.keys().into_iter().filter(|k| !listed.contains(k)) {
-                    if let Some(change) = store.remove(&key, None) {
+                // What was known before the list and is not in it is gone. What came since may be younger than the
+                // list, and absence during the list means nothing.
+                for (key, uid) in before.drain(..).filter(|(k, _)| !listed.contains(k)) {
+                    if let Some(change) = store.remove(&key, uid.as_deref()) {
                         changed(&change);
                     }
                 }

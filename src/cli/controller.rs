@@ -153,7 +153,11 @@ async fn lead(ctx: Arc<Ctx>, mut candidate: Option<Candidate>) -> Result<(), Cli
             () = lost => tracing::warn!("the lease is lost; this replica stops"),
         }
     };
-    run_controller(ctx, stop).await.map_err(|e| CliError::Start(e.to_string()))
+    let ended = run_controller(ctx, stop).await.map_err(|e| CliError::Start(e.to_string()));
+    if let Some(candidate) = &candidate {
+        candidate.release().await;
+    }
+    ended
 }
 
 fn hostname() -> String {

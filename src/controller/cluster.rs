@@ -93,7 +93,7 @@ fn describe(old: &CacheClusterStatus, info: &EngineInfo, lock: &str) -> CacheClu
     CacheClusterStatus {
         identity: Some(info.identity.clone()),
         lock: Some(lock.to_owned()),
-        version: info.version.clone(),
+        version: ratchet_state_machine::lifecycle::cut(&info.version, 64),
         masters: format!("{}/{}", info.masters_ready, info.masters),
         workers: format!("{}/{}", info.workers_live, info.members.len()),
         capacity_bytes: info.capacity_bytes,

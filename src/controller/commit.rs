@@ -32,8 +32,10 @@ pub enum Committed {
     Lost,
     /// The object is gone.
     Gone,
-    /// Try again after this long.
+    /// It was not written; try again after this long.
     Later(Duration),
+    /// It may have been written; look again after this long.
+    Unsure(Duration),
 }
 
 /// Why a transition was not even tried: a bug, never a user's mistake.
@@ -91,11 +93,17 @@ pub async fn transition(
     let Some(before) = &op.status else { return Ok(Committed::Lost) };
     let intent = effect.map(|e| intend(ctx, op, old, &event, e));
     let mut change = Change { event, intent, sealed_through: None };
+    let mut because = because;
     if ends(old, &change)? {
         // The last entries are sealed together, after the end.
     } else if old.compaction_due() {
         match seal::segment(ctx, op, old).await {
-            seal::Sealed::Through(through, _) => change.sealed_through = Some(through),
+            seal::Sealed::Through(through, kept) => {
+                change.sealed_through = Some(through);
+                if !kept {
+                    because = "the namespace is terminating: older entries could not be kept";
+                }
+            }
             seal::Sealed::Later(wait) => return Ok(Committed::Later(wait)),
         }
     }
@@ -140,12 +148,18 @@ async fn seal_with(
     // A cancel, a pause or a deletion that is not seen yet must win against an intent.
     let generation = change.intent.is_some().then(|| op.metadata.generation.unwrap_or(0));
     let ops = patch::transition(op.uid(), generation, before, &status)?;
+    let before = memory.own.clone();
     if let Some(intent) = &change.intent {
         // The window counts from before the PATCH is sent.
         let (nonce, patched_at) = (intent.nonce.clone(), ctx.clock.instant());
         memory.own = Some(OwnIntent { nonce, patched_at, sent: Sent::No });
     }
-    Ok(send(ctx, op, &record, ops, memory).await)
+    let done = send(ctx, op, &record, ops, memory).await;
+    if matches!(done, Committed::Lost | Committed::Later(_)) {
+        // The former intent still stands, and with it what is known of its effect.
+        memory.own = before;
+    }
+    Ok(done)
 }
 
 /// Whether the change leads to a terminal state.
@@ -180,7 +194,7 @@ async fn send(ctx: &Ctx, op: &Arc<DataOperation>, record: &Record, ops: Vec<Valu
         Ok(object) => {
             memory.errors = 0;
             ctx.metrics.transition(record);
-            Committed::Done(adopt(ctx, object))
+            adopt(ctx, object).map_or(Committed::Gone, Committed::Done)
         }
         Err(reply) => judge(ctx, op, record, reply, memory).await,
     }
@@ -193,7 +207,7 @@ async fn judge(ctx: &Ctx, op: &Arc<DataOperation>, record: &Record, reply: Reply
         Reply::Gone => read_back(ctx, op, None, memory).await,
         Reply::Rule(why) => {
             tracing::error!(%operation, %why, "the API server's rules refuse a transition; the operation is parked");
-            memory.parked = Some(op.seq());
+            memory.park(op, ctx.clock.instant());
             ctx.metrics.parked();
             Committed::Later(ctx.config.parked_retry)
         }
@@ -203,7 +217,7 @@ async fn judge(ctx: &Ctx, op: &Arc<DataOperation>, record: &Record, reply: Reply
         }
         Reply::TooLarge(why) => {
             tracing::error!(%operation, %why, "the status is too large for the API server");
-            memory.parked = Some(op.seq());
+            memory.park(op, ctx.clock.instant());
             Committed::Later(ctx.config.parked_retry)
         }
         Reply::Terminating => Committed::Later(backoff(memory)),
@@ -224,7 +238,7 @@ async fn read_back(ctx: &Ctx, op: &Arc<DataOperation>, sent: Option<&Record>, me
         Ok(seen) => seen,
         Err(reply) => {
             tracing::warn!(operation = %key, reply = reply.name(), "the read that decides an ambiguous write failed; again later");
-            return Committed::Later(backoff(memory));
+            return Committed::Unsure(backoff(memory));
         }
     };
     match seen {
@@ -234,25 +248,30 @@ async fn read_back(ctx: &Ctx, op: &Arc<DataOperation>, sent: Option<&Record>, me
             });
             if sent.is_none() {
                 // The write said "gone" and the object is there: nothing is certain, look again.
-                return Committed::Later(backoff(memory));
+                return Committed::Unsure(backoff(memory));
             }
-            let object = adopt(ctx, object);
-            if landed { Committed::Done(object) } else { Committed::Lost }
+            match adopt(ctx, object) {
+                Some(object) if landed => Committed::Done(object),
+                Some(_) => Committed::Lost,
+                None => Committed::Gone,
+            }
         }
         Some(other) => {
             adopt(ctx, other);
             Committed::Gone
         }
         None => {
-            ctx.operations.remove(&key, Some(op.uid()));
+            if let Some(change) = ctx.operations.remove(&key, Some(op.uid())) {
+                ctx.changed_operation(&change);
+            }
             Committed::Gone
         }
     }
 }
 
-/// The server's copy becomes the cache's.
-fn adopt(ctx: &Ctx, object: DataOperation) -> Arc<DataOperation> {
-    let full = Arc::new(object.clone());
-    ctx.changed_operation(&ctx.operations.replace(object));
-    full
+/// The server's copy becomes the cache's, unless the watch was faster. What the cache has now; `None`: it is gone.
+fn adopt(ctx: &Ctx, object: DataOperation) -> Option<Arc<DataOperation>> {
+    let change = ctx.operations.replace(object);
+    ctx.moved_operation(&change);
+    change.new
 }

@@ -3,15 +3,16 @@
 use super::observe::{deleting_for_ms, surroundings};
 use super::reply::{Reply, classify};
 use super::write::{self, Part};
-use super::{Ctx, commit};
+use super::{Ctx, commit, seal};
 use crate::api::conditions::{self, UNFINISHED_OPERATION, Wanted};
-use crate::api::{CacheCluster, DataOperation, FINALIZER};
+use crate::api::{CacheCluster, DataOperation, DataOperationStatus, FINALIZER};
 use crate::cache::Key;
+use crate::cache::kinds::BY_PREDECESSOR;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 use ratchet_state_machine::ids::Seq;
 use ratchet_state_machine::journal::Record;
-use ratchet_state_machine::lifecycle::CLEANUP_BOUND_MS;
+use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +88,9 @@ pub async fn settled(ctx: &Ctx, op: &Arc<DataOperation>) -> Option<Duration> {
     if left > 0 {
         return Some(Duration::from_secs(u64::try_from(left).unwrap_or(60).min(3600)));
     }
+    if awaited(ctx, op) {
+        return Some(Duration::from_secs(1));
+    }
     let preconditions = Preconditions { uid: Some(op.uid().to_owned()), ..Preconditions::default() };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
     let name = op.metadata.name.as_deref().unwrap_or_default();
@@ -98,18 +102,43 @@ pub async fn settled(ctx: &Ctx, op: &Arc<DataOperation>) -> Option<Duration> {
     }
 }
 
+/// Whether somebody has yet to read how the operation ended: the load that mirrors it, or a successor.
+fn awaited(ctx: &Ctx, op: &DataOperation) -> bool {
+    let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
+    let phase = op.phase().map_or("", |p| p.name());
+    let owners = op.metadata.owner_references.iter().flatten().filter(|o| o.kind == "DataLoad");
+    let unread = |load: &crate::api::DataLoad| load.status.as_ref().is_none_or(|s| s.phase != phase);
+    let mut mirrors = owners.filter_map(|o| ctx.loads.get(&Key::new(namespace, o.name.as_str())).filter(|l| l.metadata.uid.as_deref() == Some(&o.uid)));
+    if mirrors.any(|l| unread(&l)) {
+        return true;
+    }
+    let name = op.metadata.name.as_deref().unwrap_or_default();
+    let after = ctx.operations.by_index(&(BY_PREDECESSOR, format!("{namespace}/{name}")));
+    after.iter().any(|o| o.phase().is_none_or(|p| p == Phase::Pending))
+}
+
 /// A deletion whose clean-up takes longer than its bound: the finalizer goes, and the cluster says what was left.
 pub async fn let_go(ctx: &Ctx, op: &Arc<DataOperation>) -> Option<Option<Duration>> {
     let waited = deleting_for_ms(ctx, op)?;
-    if waited < ctx.config.cleanup_bound_ms.min(CLEANUP_BOUND_MS) {
+    let late = waited.saturating_sub(ctx.config.cleanup_bound_ms);
+    if late < 0 {
         return None;
     }
     op.metadata.finalizers.iter().flatten().find(|f| *f == FINALIZER)?;
     tracing::warn!(operation = %Key::of(&**op), "the clean-up of a deleted operation took too long; it is let go");
+    // Both are favours: the object goes in any case, a minute later at most.
+    let patient = late < 60_000;
     if let Some(cluster) = surroundings(ctx, op).cluster
         && !mark_unfinished(ctx, &cluster, op).await
+        && patient
     {
-        return Some(Some(Duration::from_secs(1)));
+        return Some(Some(Duration::from_secs(2)));
+    }
+    if let Some(Ok(record)) = op.status.as_ref().map(DataOperationStatus::record)
+        && let seal::Sealed::Later(wait) = seal::segment(ctx, op, &record).await
+        && patient
+    {
+        return Some(Some(wait));
     }
     Some(drop_finalizer(ctx, op).await)
 }

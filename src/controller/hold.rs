@@ -177,22 +177,22 @@ pub fn confirmed(op: &DataOperation, around: &Surroundings) -> bool {
 }
 
 /// The hold of a running operation is missing: somebody removed it, or the lock was deleted and made anew. It is put
-/// back under its old id when nothing conflicts; else the operation waits for those who have the engine now.
-pub async fn restore(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: &mut Memory) -> Held {
-    let Some(lock) = &around.lock else { return Held::Later(Duration::from_secs(2)) };
+/// back under its old id when nothing conflicts; `None` when somebody else has the engine now.
+pub async fn restore(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: &mut Memory) -> Option<Held> {
+    let lock = around.lock.as_ref()?;
     let name = lock.metadata.name.clone().unwrap_or_default();
     let seen = refresh(ctx, &name, memory).await;
     let Some(lock) = ctx.locks.get(&Key::new("", name.as_str())).filter(|_| seen == Held::Changed) else {
-        return Held::Later(Duration::from_secs(1));
+        return Some(Held::Later(Duration::from_secs(1)));
     };
     let epoch = op.status.as_ref().map_or(0, |s| s.fence.epoch);
     if lock.spec.lock.hold_of(op.uid()).is_some_and(|h| h.hold == epoch) {
-        return Held::Changed;
+        return Some(Held::Changed);
     }
     let request = request(op);
     if let Some(by) = lock.spec.lock.blocker(&request, &[]) {
         tracing::warn!(operation = request.name, %by, "the hold was lost and somebody else works on the paths");
-        return Held::Later(Duration::from_secs(5));
+        return None;
     }
     let mut next = lock.spec.lock.clone();
     next.holders.retain(|h| h.uid != op.uid());
@@ -202,6 +202,6 @@ pub async fn restore(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memor
         own.hold = epoch;
     }
     tracing::warn!(operation = request.name, epoch, "the hold was lost; it is restored");
-    put(ctx, &lock, &granted, memory).await
+    Some(put(ctx, &lock, &granted, memory).await)
 }
 

@@ -52,6 +52,20 @@ impl Candidate {
         }
     }
 
+    /// Gives the Lease back, so that another candidate need not wait until it is over.
+    pub async fn release(&self) {
+        let ops = json!([
+            {"op": "test", "path": "/spec/holderIdentity", "value": self.holder},
+            {"op": "replace", "path": "/spec/holderIdentity", "value": ""},
+        ]);
+        let Ok(patch) = serde_json::from_value::<json_patch::Patch>(ops) else { return };
+        let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
+        let call = self.api.patch(NAME, &params, &patch);
+        if !matches!(tokio::time::timeout(self.duration / 3, call).await, Ok(Ok(_))) {
+            tracing::debug!("the lease was not given back; it ends by itself");
+        }
+    }
+
     async fn try_once(&mut self) -> bool {
         let limit = self.duration / 3;
         match tokio::time::timeout(limit, self.attempt()).await {

@@ -8,7 +8,11 @@ use crate::cache::Key;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// A load older than this, in seconds, has had its operation for long: that it is not in the cache proves nothing.
+const YOUNG_S: i64 = 10;
 
 /// Brings one DataLoad up to date.
 pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
@@ -16,11 +20,11 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     let name = load.operation_name();
     let run = Key::new(key.namespace.as_str(), name.as_str());
     let Some(op) = ctx.operations.get(&run) else {
-        // A run that was there and is not any more (deleted, or its time to live is over) is not started again.
-        if load.status.as_ref().is_some_and(|s| s.operation == name) || load.metadata.deletion_timestamp.is_some() {
-            return forgotten(ctx, &load).await;
+        if ctx.operations.undecodable(&run).is_some() {
+            // It is there, written by a newer controller; that one looks after it.
+            return None;
         }
-        return create(ctx, &load, &name).await;
+        return absent(ctx, load, &name).await;
     };
     let owner = load.metadata.uid.as_deref().unwrap_or_default();
     if !op.metadata.owner_references.iter().flatten().any(|o| o.uid == owner) {
@@ -28,6 +32,40 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
         return Some(Duration::from_secs(30));
     }
     mirror(ctx, &load, &op).await
+}
+
+/// The cache has no run of this load: it was never started, or it is gone.
+async fn absent(ctx: &Ctx, load: Arc<DataLoad>, name: &str) -> Option<Duration> {
+    let mut load = load;
+    let created = load.metadata.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second());
+    let started = |l: &DataLoad| l.status.as_ref().is_some_and(|s| s.operation == name);
+    if started(&load) || ctx.clock.now().timestamp() - created > YOUNG_S {
+        // Caches lag, each on its own: what is decided for good is decided on what the server says.
+        let namespace = load.metadata.namespace.as_deref().unwrap_or_default();
+        let operations: Api<DataOperation> = Api::namespaced(ctx.client.clone(), namespace);
+        match write::get(ctx, &operations, name).await {
+            Ok(None) => {}
+            Ok(Some(op)) => {
+                ctx.changed_operation(&ctx.operations.replace(op));
+                return Some(Duration::from_secs(1));
+            }
+            Err(_) => return Some(Duration::from_secs(1)),
+        }
+        match write::get(ctx, &api(ctx, &load), load.metadata.name.as_deref().unwrap_or_default()).await {
+            Ok(Some(fresh)) if fresh.metadata.uid == load.metadata.uid => load = Arc::new(fresh),
+            Ok(_) => return None,
+            Err(_) => return Some(Duration::from_secs(1)),
+        }
+    }
+    // A run that was there and is not any more (deleted, or its time to live is over) is not started again.
+    if started(&load) || load.metadata.deletion_timestamp.is_some() {
+        return forgotten(ctx, &load).await;
+    }
+    create(ctx, &load, name).await
+}
+
+fn api(ctx: &Ctx, load: &DataLoad) -> Api<DataLoad> {
+    Api::namespaced(ctx.client.clone(), load.metadata.namespace.as_deref().unwrap_or_default())
 }
 
 async fn create(ctx: &Ctx, load: &DataLoad, name: &str) -> Option<Duration> {
@@ -108,6 +146,7 @@ async fn forgotten(ctx: &Ctx, load: &DataLoad) -> Option<Duration> {
 async fn mirror(ctx: &Ctx, load: &DataLoad, op: &DataOperation) -> Option<Duration> {
     let seen = op.status.as_ref();
     let status = DataLoadStatus {
+        observed_seq: op.seq().0,
         operation: op.metadata.name.clone().unwrap_or_default(),
         phase: seen.map_or_else(|| "Pending".to_owned(), |s| s.phase.name().to_owned()),
         step: seen.map(|s| s.step.clone()).unwrap_or_default(),
@@ -122,16 +161,18 @@ async fn mirror(ctx: &Ctx, load: &DataLoad, op: &DataOperation) -> Option<Durati
 }
 
 async fn show(ctx: &Ctx, load: &DataLoad, status: DataLoadStatus) -> Option<Duration> {
-    if load.status.as_ref() == Some(&status) {
+    // A cache that lags behind another replica's must not turn the mirror back.
+    let ahead = load.status.as_ref().is_some_and(|s| s.operation == status.operation && s.observed_seq > status.observed_seq);
+    if ahead || load.status.as_ref() == Some(&status) {
         return None;
     }
     let name = load.metadata.name.as_deref().unwrap_or_default();
     let ops = json!([
         {"op": "test", "path": "/metadata/uid", "value": load.metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": load.metadata.resource_version},
         {"op": "add", "path": "/status", "value": status},
     ]);
-    let api: Api<DataLoad> = Api::namespaced(ctx.client.clone(), load.metadata.namespace.as_deref().unwrap_or_default());
-    match write::patch(ctx, &api, Part::Status, name, ops).await {
+    match write::patch(ctx, &api(ctx, load), Part::Status, name, ops).await {
         Ok(written) => {
             ctx.metrics.mirror_write();
             ctx.loads.replace(written);

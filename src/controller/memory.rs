@@ -1,11 +1,13 @@
 //! What one process remembers of one operation between two looks. Losing it is always safe: a process without it
 //! is a process that has just started, and waits accordingly.
 
+use crate::api::DataOperation;
 use crate::clock::ms_between;
 use ratchet_state_machine::effect::Outcome;
 use ratchet_state_machine::ids::{Nonce, Seq};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How the effect of an own intent stands.
@@ -50,35 +52,46 @@ pub struct Memory {
     pub own: Option<OwnIntent>,
     /// An intent of somebody else.
     pub foreign: Option<ForeignIntent>,
-    /// The step that progress is measured in. An entry alone is no progress: an engine that never answers gets one
-    /// intent after the other.
-    pub step: Option<&'static str>,
     /// The last sign of progress: its measure and when it changed.
     pub progress: Option<(i64, Instant)>,
     /// When and with what percentage the display was last written.
     pub published: Option<(Instant, i64)>,
     /// Writes in a row that did not go through.
     pub errors: u32,
-    /// The `seq` at which a write was refused as illegal; nothing is written until it changes.
-    pub parked: Option<Seq>,
+    /// The `seq` and generation at which a write was refused as illegal, and when: nothing is tried until one of them
+    /// changes, or for a while.
+    pub parked: Option<(Seq, i64, Instant)>,
 }
 
 impl Memory {
     /// Takes note of the newest entry. Ages of entries that this process has not seen being written begin with the
     /// difference of the wall clocks, once; from then on the monotonic clock counts.
-    pub fn see(&mut self, seq: Seq, step: &'static str, now: Instant, age_ms: i64, entry_age_ms: i64) {
+    ///
+    /// Not every entry is progress: an engine that never answers gets one intent after the other. `got_on` says
+    /// whether this one is.
+    pub fn see(&mut self, seq: Seq, got_on: bool, now: Instant, age_ms: i64, entry_age_ms: i64) {
         let fresh = self.born.is_none();
         self.born.get_or_insert((now, age_ms.max(0)));
-        if self.step != Some(step) {
-            self.step = Some(step);
-            self.progress = None;
-        }
         if self.entry.is_none_or(|(s, _, _)| s != seq) {
             self.entry = Some((seq, now, if fresh { entry_age_ms.max(0) } else { 0 }));
-            if self.parked.is_some_and(|p| p != seq) {
-                self.parked = None;
+            if got_on {
+                self.progress = None;
             }
         }
+    }
+
+    /// Nothing is tried with this state of the object for a while.
+    pub fn park(&mut self, op: &DataOperation, now: Instant) {
+        self.parked = Some((op.seq(), op.metadata.generation.unwrap_or(0), now));
+    }
+
+    /// Whether this state of the object was parked less than `retry` ago.
+    pub fn is_parked(&self, op: &DataOperation, now: Instant, retry: Duration) -> bool {
+        self.parked.is_some_and(|(seq, generation, since)| {
+            seq == op.seq()
+                && generation == op.metadata.generation.unwrap_or(0)
+                && now.saturating_duration_since(since) < retry
+        })
     }
 
     /// Milliseconds since the operation was created.

@@ -25,8 +25,8 @@ pub mod seal;
 pub mod serve;
 pub mod write;
 
-use crate::api::{CacheCluster, DataLoad, DataOperation, TargetLock};
-use crate::cache::kinds::{BY_LOCK, BY_PHASE, BY_PREDECESSOR, BY_TARGET};
+use crate::api::{CacheCluster, DataLoad, DataOperation, TargetLock, conditions};
+use crate::cache::kinds::{BY_CLAIM, BY_LOCK, BY_PHASE, BY_PREDECESSOR, BY_TARGET};
 use crate::cache::{Change, Key, Store, WaitError, WatchOptions, namespaced, watch};
 use crate::clock::Clock;
 use crate::engine::Registry;
@@ -42,6 +42,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -108,6 +109,21 @@ impl Turns {
     }
 }
 
+/// Places to ask an engine, by CacheCluster.
+#[derive(Default)]
+pub struct Places(Mutex<HashMap<String, Arc<Semaphore>>>);
+
+impl Places {
+    /// A place at the engine of `cluster`, of which there are `all`; `None` when none becomes free in a moment.
+    async fn take(&self, cluster: &str, all: usize) -> Option<OwnedSemaphorePermit> {
+        let semaphore = {
+            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(places.entry(cluster.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(all.max(1)))))
+        };
+        tokio::time::timeout(Duration::from_millis(100), semaphore.acquire_owned()).await.ok()?.ok()
+    }
+}
+
 /// Everything that a reconcile needs.
 pub struct Ctx {
     /// The API server. Its own write retries are off.
@@ -136,6 +152,8 @@ pub struct Ctx {
     pub gone: Gone,
     /// Turns to write a lock.
     pub turns: Turns,
+    /// Places to ask an engine: a slow cache must not take every worker.
+    pub places: Places,
     /// Counters.
     pub metrics: Metrics,
     /// Operations to look at.
@@ -163,6 +181,7 @@ impl Ctx {
             memory: MemoryTable::default(),
             gone: Gone::default(),
             turns: Turns::default(),
+            places: Places::default(),
             metrics: Metrics::default(),
             operation_queue: Queue::new(Arc::clone(&clock)),
             load_queue: Queue::new(Arc::clone(&clock)),
@@ -191,19 +210,23 @@ impl Ctx {
 
     /// An operation changed: look at it, at who waits for it, and at what mirrors it.
     pub fn changed_operation(&self, change: &Change<DataOperation>) {
-        let settled = |o: &Arc<DataOperation>| o.status.as_ref().is_some_and(crate::api::DataOperationStatus::settled);
-        if let (None, Some(old)) = (&change.new, &change.old) {
-            self.memory.forget(old.uid());
-        }
-        // A settled operation that did not change is not worth a look (it would be ten thousand at a relist).
-        let same = match (&change.old, &change.new) {
-            (Some(old), Some(new)) => {
-                settled(new) && old.metadata.resource_version == new.metadata.resource_version && old.uid() == new.uid()
-            }
-            _ => false,
+        // A change of what is only displayed asks for nothing (it is mostly our own), nor does one that is none.
+        let shape = |o: &DataOperation| {
+            let m = &o.metadata;
+            let edited = (m.uid.clone(), m.generation, m.deletion_timestamp.clone(), m.finalizers.clone());
+            (o.seq(), edited)
         };
+        let same = matches!((&change.old, &change.new), (Some(old), Some(new)) if shape(old) == shape(new));
         if !same {
             self.operation_queue.add(change.key.clone());
+        }
+        self.moved_operation(change);
+    }
+
+    /// The same for whoever works on the operation anyway and goes on with its newest state.
+    pub fn moved_operation(&self, change: &Change<DataOperation>) {
+        if let (None, Some(old)) = (&change.new, &change.old) {
+            self.memory.forget(old.uid());
         }
         if let Some(old) = change.old.as_ref().filter(|o| observe::waits(o))
             && change.new.as_ref().is_none_or(|o| !observe::waits(o) && o.phase().is_none_or(Phase::terminal))
@@ -231,13 +254,28 @@ impl Ctx {
         }
     }
 
-    /// A CacheCluster changed: look at it, and at the operations that wait for it.
+    /// A CacheCluster changed: look at it when somebody edited it, and at the operations that wait for it when it can
+    /// be used now (or cannot any more). What was only measured anew asks for nothing.
     pub fn changed_cluster(&self, change: &Change<CacheCluster>) {
-        if let (None, Some(old)) = (&change.new, &change.old) {
-            self.engines.forget(old.metadata.uid.as_deref().unwrap_or_default());
+        let edited = |c: &CacheCluster| (c.metadata.uid.clone(), c.metadata.generation, c.metadata.deletion_timestamp.clone());
+        let usable = |c: &CacheCluster| {
+            let status = c.status.as_ref();
+            let ready = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == conditions::READY));
+            let ready = ready.map(|r| (r.status.clone(), r.reason.clone()));
+            (ready, status.and_then(|s| s.lock.clone()), status.map(|s| s.observed_generation))
+        };
+        if let (Some(old), None) = (&change.old, &change.new) {
+            let name = change.key.to_string();
+            let unfinished = self.operations.count(&(BY_TARGET, name.clone())) > 0;
+            self.engines.retire(old.metadata.uid.as_deref().unwrap_or_default(), &name, unfinished);
         }
-        self.cluster_queue.add(change.key.clone());
-        self.wake_target(&change.key);
+        let both = change.old.as_ref().zip(change.new.as_ref());
+        if both.is_none_or(|(old, new)| edited(old) != edited(new)) {
+            self.cluster_queue.add(change.key.clone());
+        }
+        if both.is_none_or(|(old, new)| usable(old) != usable(new)) {
+            self.wake_target(&change.key);
+        }
     }
 
     /// A lock changed: whoever can have it now is woken. Those who could not are left alone (there may be thousands).
@@ -260,8 +298,7 @@ impl Ctx {
     /// An operation left the queue without taking the lock: those behind it may go.
     fn left_queue(&self, op: &DataOperation) {
         let target = Key::new(op.metadata.namespace.clone().unwrap_or_default(), op.spec.target.as_str());
-        let lock = self.clusters.get(&target).and_then(|c| c.status.as_ref()?.lock.clone());
-        if let Some(lock) = lock.and_then(|name| self.locks.get(&Key::new("", name))) {
+        for lock in self.locks.by_index(&(BY_CLAIM, target.to_string())) {
             self.wake_queue(&lock, &target);
         }
     }

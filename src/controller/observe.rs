@@ -4,7 +4,7 @@ use super::Ctx;
 use super::memory::{Memory, Sent};
 use crate::api::{CacheCluster, DataOperation, TargetLock, conditions};
 use crate::cache::Key;
-use crate::cache::kinds::BY_TARGET;
+use crate::cache::kinds::{BY_CLAIM, BY_TARGET};
 use crate::clock::ms_between;
 use crate::engine::Engine;
 use ratchet_state_machine::effect::{EffectTraits, Intent, Outcome, Trouble, TroubleKind};
@@ -35,13 +35,18 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
     let not_ready = |reason, message: String| Target::NotReady { reason, message };
     let Some(cluster) = ctx.clusters.get(&Key::new(namespace, op.spec.target.as_str())) else {
         let message = format!("there is no CacheCluster {} in namespace {namespace}; create it", op.spec.target);
-        return Surroundings { cluster: None, engine: None, lock: None, target: not_ready("TargetNotFound", message) };
+        let name = format!("{namespace}/{}", op.spec.target);
+        // What still runs there can be stopped and its hold given back; nothing new is begun.
+        let halting = op.status.as_ref().is_some_and(|s| matches!(s.step.as_str(), "pausing" | "cancelling" | "aborting"));
+        let engine = ctx.engines.retired(&name).filter(|_| halting);
+        let lock = ctx.locks.by_index(&(BY_CLAIM, name)).into_iter().find(|l| l.spec.lock.hold_of(op.uid()).is_some());
+        return Surroundings { cluster: None, engine, lock, target: not_ready("TargetNotFound", message) };
     };
+    let status = cluster.status.as_ref();
     let (engine, broken) = match ctx.engines.engine(&cluster) {
         Ok(engine) => (Some(engine), None),
         Err(why) => (None, Some(why.to_string())),
     };
-    let status = cluster.status.as_ref();
     let lock = status.and_then(|s| s.lock.as_deref()).and_then(|l| ctx.locks.get(&Key::new("", l)));
     let ready = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == conditions::READY));
     let target = match (broken, ready, status.and_then(|s| s.identity.as_ref())) {
@@ -53,6 +58,10 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
         }
         (None, Some(_), Some(_)) => Target::Ready,
     };
+    // The lock is that of the cache which was last looked at; other addresses may lead to another one.
+    let same = status.is_some_and(|s| Some(s.observed_generation) == cluster.metadata.generation);
+    let ours = ready.is_none_or(|c| !matches!(c.reason.as_str(), "AlreadyClaimed" | "IdentityChanged" | "LockUnavailable"));
+    let engine = engine.filter(|_| same && ours);
     Surroundings { cluster: Some(cluster), engine, lock, target }
 }
 
@@ -101,7 +110,7 @@ pub async fn observe(
 fn target_message(target: &Target) -> String {
     match target {
         Target::NotReady { message, .. } => message.clone(),
-        Target::Unknown | Target::Ready => "the cache is not known".into(),
+        Target::Unknown | Target::Ready => "the CacheCluster was edited and has not been looked at since".into(),
     }
 }
 
@@ -127,6 +136,8 @@ fn step_began_ms(record: &Record) -> i64 {
 fn predecessors(ctx: &Ctx, op: &DataOperation) -> Vec<Predecessor> {
     let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
     let state = |name: &str| match ctx.operations.get(&Key::new(namespace, name)) {
+        // One that cannot be read here is there all the same.
+        None if ctx.operations.undecodable(&Key::new(namespace, name)).is_some() => PredecessorState::Unfinished,
         None => PredecessorState::Missing,
         Some(p) => match p.phase() {
             Some(Phase::Succeeded) => PredecessorState::Succeeded,

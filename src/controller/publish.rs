@@ -14,8 +14,8 @@ use ratchet_state_machine::machine::Phase;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Least time between two writes that only show progress, in milliseconds.
-const PROGRESS_EVERY_MS: i64 = 5_000;
+/// Least time between two writes that show more of the same, in milliseconds.
+const DISPLAY_EVERY_MS: i64 = 5_000;
 
 /// The new status with what is for display: carried over from `old`, brought up to date.
 pub fn dressed(
@@ -92,9 +92,10 @@ fn wanted(status: &DataOperationStatus, waiting: Option<&WaitingOn>) -> Vec<Want
     ]
 }
 
-/// Shows why the operation waits, or how far it is: when the reason changed, or when enough has happened.
-pub async fn waiting(ctx: &Ctx, op: &Arc<DataOperation>, reason: &WaitingOn, memory: &mut Memory) {
-    let Some(old) = &op.status else { return };
+/// Shows why the operation waits, or how far it is: when the reason changed, or when enough has happened. Gives back
+/// the milliseconds after which something that is new now has to be shown.
+pub async fn waiting(ctx: &Ctx, op: &Arc<DataOperation>, reason: &WaitingOn, memory: &mut Memory) -> Option<i64> {
+    let old = op.status.as_ref()?;
     let now = ctx.clock.instant();
     let mut new = dressed(ctx, op, Some(old), old.clone(), Some(reason));
     let shown = memory.published;
@@ -102,15 +103,17 @@ pub async fn waiting(ctx: &Ctx, op: &Arc<DataOperation>, reason: &WaitingOn, mem
     if let Some(progress) = reason.progress() {
         new.progress = Some(progress_status(progress, memory.since_entry_ms(now)));
     }
-    let silent = old.waiting_on == new.waiting_on && old.conditions == new.conditions;
-    let due = shown.is_none_or(|(at, was)| {
-        ms_between(at, now) >= PROGRESS_EVERY_MS && measure.is_some_and(|m| m != was)
-    });
-    if silent && (!due || old.progress == new.progress) {
-        return;
+    // A new reason is shown at once; a new text or figure of the same reason waits for its turn.
+    let word = |s: &DataOperationStatus| s.waiting_on.as_ref().map(|w| w.reason.clone());
+    let owed = shown.map_or(0, |(at, _)| DISPLAY_EVERY_MS - ms_between(at, now));
+    let moved = old.progress != new.progress && shown.is_none_or(|(_, was)| measure.is_some_and(|m| m != was));
+    let changed = old.waiting_on != new.waiting_on || old.conditions != new.conditions;
+    if word(old) == word(&new) && (owed > 0 || !(changed || moved)) {
+        return (changed || moved).then_some(owed);
     }
     memory.published = Some((now, measure.unwrap_or(0)));
     show(ctx, op, old, &new).await;
+    None
 }
 
 fn progress_status(progress: &Progress, elapsed_ms: i64) -> ProgressStatus {

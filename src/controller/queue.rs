@@ -87,6 +87,8 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
             let next_due = {
                 let mut s = self.lock();
                 if s.closed {
+                    // One permit wakes one worker; each passes it on.
+                    self.wake.notify_one();
                     return None;
                 }
                 s.promote(self.clock.instant());

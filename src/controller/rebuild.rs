@@ -11,7 +11,8 @@ use ratchet_state_machine::spec::OperationSpec;
 use serde_json::Value;
 
 /// Phases in which an operation holds nothing.
-const WITHOUT_HOLD: [&str; 7] = ["Pending", "Queued", "AwaitingApproval", "Succeeded", "Failed", "Cancelled", "RolledBack"];
+const WITHOUT_HOLD: [&str; 7] =
+    ["Pending", "Queued", "AwaitingApproval", "Succeeded", "Failed", "Cancelled", "RolledBack"];
 
 /// What a rebuild has to know of one operation.
 struct Seen {
@@ -57,7 +58,15 @@ fn unreadable(object: &DynamicObject) -> Seen {
     let seq = Seq(status["seq"].as_i64().unwrap_or(0));
     let request = match serde_json::from_value::<OperationSpec>(object.data["spec"].clone()) {
         Ok(spec) => Request::new(&uid, &namespace, &name, seq, &spec),
-        Err(_) => Request { uid, namespace, name, kind: "unknown", mode: Mode::Exclusive, paths: vec!["/".into()], seq },
+        Err(_) => Request {
+            uid,
+            namespace,
+            name,
+            kind: "unknown",
+            mode: Mode::Exclusive,
+            paths: vec!["/".into()],
+            seq,
+        },
     };
     let phase = status["phase"].as_str();
     Seen {

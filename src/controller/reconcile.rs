@@ -8,11 +8,11 @@ use super::observe::{self, Surroundings};
 use super::{Ctx, finish, publish, seal};
 use crate::api::{DataOperation, FINALIZER};
 use crate::cache::Key;
-use crate::engine::Call;
+use crate::engine::{Call, WINDOW_CLOSED};
 use ratchet_state_machine::decision::{Decision, WaitingOn};
 use ratchet_state_machine::effect::{Intent, Outcome};
 use ratchet_state_machine::journal::Record;
-use ratchet_state_machine::lifecycle::decide;
+use ratchet_state_machine::lifecycle::{decide, query};
 use ratchet_state_machine::observation::{LockView, Observation};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -34,7 +34,10 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Turn {
     }
     let mut memory = ctx.memory.take(&uid);
     let turn = turn(ctx, op, &mut memory).await;
-    ctx.memory.put(&uid, memory);
+    // An object that went meanwhile leaves no memory behind.
+    if ctx.operations.get(key).is_some_and(|o| o.uid() == uid) {
+        ctx.memory.put(&uid, memory);
+    }
     turn
 }
 
@@ -46,7 +49,7 @@ async fn turn(ctx: &Ctx, mut op: Arc<DataOperation>, memory: &mut Memory) -> Tur
         if ctx.stopping() {
             return Some(Duration::from_millis(100));
         }
-        if memory.parked == Some(op.seq()) && op.seq().0 > 0 {
+        if memory.is_parked(&op, ctx.clock.instant(), ctx.config.parked_retry) {
             return Some(ctx.config.parked_retry);
         }
         match step(ctx, &op, memory).await {
@@ -64,25 +67,44 @@ async fn step(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Step {
     let wall = ctx.clock.now();
     let age = op.metadata.creation_timestamp.as_ref().map_or(0, |t| (wall.timestamp() - t.0.as_second()) * 1000);
     let Some(status) = &op.status else {
-        memory.see(op.seq(), "", now, age, 0);
+        memory.see(op.seq(), true, now, age, 0);
         return begin(ctx, op, memory).await;
     };
+    if status.settled() {
+        return ControlFlow::Break(finish::settled(ctx, op).await);
+    }
     let record = match status.record() {
         Ok(record) => record,
         Err(why) => {
             tracing::error!(operation = %Key::of(&**op), %why, "the status contradicts itself; the operation is left alone");
-            memory.parked = Some(op.seq());
+            memory.park(op, now);
             ctx.metrics.parked();
             return ControlFlow::Break(Some(ctx.config.parked_retry));
         }
     };
     let entry_age = record.last().and_then(|e| e.time()).map_or(0, |t| (wall - t).num_milliseconds());
-    memory.see(op.seq(), record.folded.state.step(), now, age, entry_age);
+    let got_on = record.last().is_none_or(|e| !matches!(e.event.as_str(), "Intended" | "AttemptFailed"));
+    memory.see(op.seq(), got_on, now, age, entry_age);
     let around = observe::surroundings(ctx, op);
     if record.folded.state.holds() && around.lock.is_some() && !hold::confirmed(op, &around) {
-        return after_hold(hold::restore(ctx, op, &around, memory).await, op);
+        match hold::restore(ctx, op, &around, memory).await {
+            Some(Held::Changed) => return ControlFlow::Continue(Arc::clone(op)),
+            Some(Held::Later(wait)) => return ControlFlow::Break(Some(wait)),
+            // Somebody else works on the paths: nothing is begun, but a cancel or a deadline is still heard.
+            None => {}
+        }
+    }
+    let mut place = None;
+    if query(&op.spec, &record.folded).is_some() {
+        // A slow cache gets half of the workers; the others go on with other caches.
+        let target = format!("{}/{}", op.metadata.namespace.as_deref().unwrap_or_default(), op.spec.target);
+        place = ctx.places.take(&target, ctx.config.concurrency / 2).await;
+        if place.is_none() {
+            return ControlFlow::Break(Some(Duration::from_millis(500)));
+        }
     }
     let seen = observe::observe(ctx, op, &record, &around, memory).await;
+    drop(place);
     let decision = decide(&op.spec, &record.folded, &seen);
     carry_out(ctx, op, &record, &around, &seen, decision, memory).await
 }
@@ -151,10 +173,10 @@ fn after_commit(ctx: &Ctx, op: &Arc<DataOperation>, done: Result<Committed, Comm
         // The cache has the newer state, and its change has put the operation back into the queue.
         Ok(Committed::Lost) => ControlFlow::Break(Some(Duration::from_millis(50))),
         Ok(Committed::Gone) => ControlFlow::Break(None),
-        Ok(Committed::Later(wait)) => ControlFlow::Break(Some(wait)),
+        Ok(Committed::Later(wait) | Committed::Unsure(wait)) => ControlFlow::Break(Some(wait)),
         Err(why) => {
             tracing::error!(operation = %Key::of(&**op), %why, "a transition is impossible: a bug; the operation is parked");
-            memory.parked = Some(op.seq());
+            memory.park(op, ctx.clock.instant());
             ctx.metrics.parked();
             ControlFlow::Break(Some(ctx.config.parked_retry))
         }
@@ -181,16 +203,21 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         return;
     }
     own.sent = Sent::At(at);
-    let call = Call { effect: &intent.effect, spec: &op.spec, token: &intent.token, fence: intent.fence };
+    let window = Duration::from_millis(u64::try_from(intent.send_for_ms).unwrap_or(0));
+    let send_before = own.patched_at + window;
+    let call = Call { effect: &intent.effect, spec: &op.spec, token: &intent.token, fence: intent.fence, send_before };
     let outcome = engine.perform(call).await;
     ctx.metrics.effect(intent.effect.name(), &outcome);
-    if let Outcome::Unknown { detail } = &outcome {
-        tracing::warn!(operation = %Key::of(op), effect = intent.effect.name(), %detail, "the outcome of an effect is unknown");
-        return;
-    }
-    if let Some(own) = memory.own.as_mut() {
-        own.sent = Sent::Answered(outcome);
-    }
+    own.sent = match outcome {
+        Outcome::Unknown { detail } => {
+            tracing::warn!(operation = %Key::of(op), effect = intent.effect.name(), %detail, "the outcome of an effect is unknown");
+            // The call may have left as late as now.
+            Sent::At(ctx.clock.instant())
+        }
+        // Nothing was sent: the intent has expired without an attempt.
+        Outcome::Refused { reason, .. } if reason == WINDOW_CLOSED => Sent::No,
+        answered @ (Outcome::Done(_) | Outcome::Refused { .. }) => Sent::Answered(answered),
+    };
 }
 
 /// Shows the reason, keeps account of progress, and says when to look again.
@@ -214,10 +241,13 @@ async fn wait(
         publish::waiting(ctx, op, reason, memory).await;
         return Some(Duration::from_secs(1));
     }
-    publish::waiting(ctx, op, reason, memory).await;
+    let owed = publish::waiting(ctx, op, reason, memory).await;
     let own = reason.recheck_ms();
-    let deadline = op.spec.deadline_seconds.map(|d| (d.saturating_mul(1000) - seen.age_ms).max(10));
-    let stall = reason.may_stall().then(|| (op.spec.stall_deadline_seconds.saturating_mul(1000) - memory.stalled_ms(now)).max(10));
-    let next = [own, deadline, stall].into_iter().flatten().min()?;
+    // A deadline that has passed and changed nothing is no reason to look again.
+    let ahead = |left: i64| (left > 0).then_some(left);
+    let deadline = op.spec.deadline_seconds.and_then(|d| ahead(d.saturating_mul(1000) - seen.age_ms));
+    let stall_ms = op.spec.stall_deadline_seconds.saturating_mul(1000);
+    let stall = if reason.may_stall() { ahead(stall_ms - memory.stalled_ms(now)) } else { None };
+    let next = [own, owed, deadline, stall].into_iter().flatten().min()?;
     Some(Duration::from_millis(u64::try_from(next.max(10)).unwrap_or(1_000)))
 }

@@ -39,8 +39,8 @@ pub async fn segment(ctx: &Ctx, op: &DataOperation, record: &Record) -> Sealed {
             Sealed::Through(wanted, true)
         }
         Err(Reply::Conflict | Reply::Ambiguous(_)) => adopt(ctx, &api, &name, record).await,
-        // A namespace that is terminating, or gone altogether, takes nothing.
-        Err(Reply::Terminating | Reply::Gone) => Sealed::Through(wanted, false),
+        // A namespace that is terminating takes nothing. (A 404 may mean that the kind is missing for a moment.)
+        Err(Reply::Terminating) => Sealed::Through(wanted, false),
         Err(other) => {
             tracing::warn!(operation = %name, reply = other.name(), "a journal segment could not be written; again later");
             Sealed::Later(Duration::from_secs(5))

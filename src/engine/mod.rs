@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use ratchet_state_machine::effect::{Answer, Effect, EffectTraits, Outcome, Query, Trouble};
 use ratchet_state_machine::ids::{Fence, Token};
 use ratchet_state_machine::spec::OperationSpec;
+use tokio::time::Instant;
 
 /// What an engine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,18 @@ pub struct Call<'a> {
     pub token: &'a Token,
     /// Orders the attempt.
     pub fence: Fence,
+    /// The effect must not be sent after this: the intent's window is over. Checked right before the changing call.
+    pub send_before: Instant,
+}
+
+/// Reason of a refusal: the window was over before the effect could be sent, and nothing was.
+pub const WINDOW_CLOSED: &str = "WindowClosed";
+
+/// The refusal that says so.
+#[must_use]
+pub fn window_closed() -> Outcome {
+    let message = "the intent's window was over before the call could be made".into();
+    Outcome::Refused { reason: WINDOW_CLOSED.into(), message, retryable: true }
 }
 
 /// An adapter to a cache system. Every call has a time-out of its own, and dropping its future cancels it.

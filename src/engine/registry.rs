@@ -20,6 +20,8 @@ type Made = (CacheClusterSpec, Arc<dyn Engine>);
 pub struct Registry {
     make: Box<Make>,
     made: Mutex<BTreeMap<String, Made>>,
+    /// Engines of CacheClusters that are gone, by namespace and name: what still runs there can be stopped.
+    retired: Mutex<BTreeMap<String, Arc<dyn Engine>>>,
 }
 
 impl Registry {
@@ -35,7 +37,7 @@ impl Registry {
     pub fn with(
         make: impl Fn(&CacheClusterSpec) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync + 'static,
     ) -> Self {
-        Self { make: Box::new(make), made: Mutex::default() }
+        Self { make: Box::new(make), made: Mutex::default(), retired: Mutex::default() }
     }
 
     /// The engine of a CacheCluster.
@@ -55,8 +57,18 @@ impl Registry {
         Ok(engine)
     }
 
-    /// Forgets the engine of a CacheCluster that is gone.
-    pub fn forget(&self, uid: &str) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    /// A CacheCluster is gone. Its engine is kept aside when operations of it are unfinished.
+    pub fn retire(&self, uid: &str, name: &str, unfinished: bool) {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        match made {
+            Some((_, engine)) if unfinished => retired.insert(name.to_owned(), engine),
+            _ => retired.remove(name),
+        };
+    }
+
+    /// The engine of a CacheCluster that is gone, to stop what still runs there.
+    pub fn retired(&self, name: &str) -> Option<Arc<dyn Engine>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 }

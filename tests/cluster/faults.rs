@@ -76,7 +76,9 @@ impl Faults {
     /// A client of the controller's user with these faults.
     pub async fn client(&self, bench: &Bench) -> Client {
         let kubeconfig = Kubeconfig::read_from(bench.kubeconfig("controller")).expect("a kubeconfig");
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a config");
         config.default_retry = false;
         ClientBuilder::try_from(config).expect("a client").with_layer(self).build()
     }
@@ -107,7 +109,8 @@ impl Faults {
 
 /// Verb and resource of a request; `None` for lists and watches, which have no name at their end.
 fn describe(request: &Request<Body>) -> Option<String> {
-    let mut parts = request.uri().path().split('/').skip_while(|p| *p != "v1alpha1" && *p != "v1").skip(1).peekable();
+    let mut parts =
+        request.uri().path().split('/').skip_while(|p| *p != "v1alpha1" && *p != "v1").skip(1).peekable();
     if parts.peek() == Some(&"namespaces") {
         parts.nth(1);
     }

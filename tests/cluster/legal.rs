@@ -29,7 +29,12 @@ pub fn plan(op: &DataOperation) -> PlanHash {
 /// Entry 1 of an operation that the server has given a uid.
 pub fn birth(op: &DataOperation) -> Record {
     let (after, approval) = (!op.spec.run_after.is_empty(), op.spec.approval == Approval::Manual);
-    let event = Event::Shared(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after, approval, plan: plan(op) });
+    let event = Event::Shared(Shared::Created {
+        machine: ratchet_state_machine::MACHINE_VERSION,
+        after,
+        approval,
+        plan: plan(op),
+    });
     let change = Change { event, intent: None, sealed_through: None };
     let sign = Signature { by: &writer(), at: SystemClock.now(), because: "a test" };
     Record::birth(op.uid(), &op.spec, &change, &sign).expect("a birth")
@@ -65,13 +70,23 @@ pub fn status(record: &Record) -> Value {
 }
 
 /// Replaces the whole status.
-pub async fn put_status(client: &Client, op: &DataOperation, status: &Value, dry: bool) -> Result<DataOperation, Error> {
+pub async fn put_status(
+    client: &Client,
+    op: &DataOperation,
+    status: &Value,
+    dry: bool,
+) -> Result<DataOperation, Error> {
     let ops = json!([{"op": "add", "path": "/status", "value": status}]);
     patch_status(client, op, ops, dry).await
 }
 
 /// Sends a JSON patch to the status.
-pub async fn patch_status(client: &Client, op: &DataOperation, ops: Value, dry: bool) -> Result<DataOperation, Error> {
+pub async fn patch_status(
+    client: &Client,
+    op: &DataOperation,
+    ops: Value,
+    dry: bool,
+) -> Result<DataOperation, Error> {
     let params = PatchParams { dry_run: dry, ..PatchParams::default() };
     let patch = Patch::Json::<()>(serde_json::from_value(ops).expect("a JSON patch"));
     let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
@@ -111,4 +126,12 @@ pub fn assert_refused<T: std::fmt::Debug>(what: &str, reply: Result<T, Error>, w
 /// The server accepted it.
 pub fn assert_accepted<T>(what: &str, reply: Result<T, Error>) -> T {
     reply.unwrap_or_else(|error| panic!("{what}: was refused: {error}"))
+}
+
+/// The server refused it for this reason, or, without one, accepted it.
+pub fn judge<T: std::fmt::Debug>(what: &str, reply: Result<T, Error>, why: Option<&str>) {
+    match why {
+        Some(why) => assert_refused(what, reply, why),
+        None => drop(assert_accepted(what, reply)),
+    }
 }

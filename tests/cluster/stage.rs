@@ -4,7 +4,9 @@ use super::fake::FakeEngine;
 use super::{Bench, InProcess, TestNamespace, cluster, create, edit, operation, settled, wait_for};
 use kube::Client;
 use kube::api::{Api, ListParams};
-use ratchet::api::{CacheCluster, DataOperation, DataOperationStatus, LABEL_OPERATION, OperationJournal, TargetLock};
+use ratchet::api::{
+    CacheCluster, DataOperation, DataOperationStatus, LABEL_OPERATION, OperationJournal, TargetLock,
+};
 use ratchet::controller::Config;
 use ratchet_state_machine::journal::{Replayed, replay};
 use ratchet_state_machine::machine::Phase;
@@ -89,7 +91,8 @@ impl Stage {
 
     /// Waits until the status satisfies `wanted`.
     pub async fn until(&self, name: &str, wanted: impl Fn(&DataOperationStatus) -> bool) -> DataOperation {
-        let seen = |op: Option<&DataOperation>| op.filter(|o| o.status.as_ref().is_some_and(&wanted)).cloned();
+        let seen =
+            |op: Option<&DataOperation>| op.filter(|o| o.status.as_ref().is_some_and(&wanted)).cloned();
         wait_for(&self.admin, &self.ns.name, name, LIMIT, seen).await
     }
 
@@ -111,7 +114,12 @@ impl Stage {
     /// Waits until it is over and sealed, in this phase, and proves its journal.
     pub async fn ends(&self, name: &str, phase: Phase) -> DataOperation {
         let op = settled(&self.admin, &self.ns.name, name, LIMIT).await;
-        assert_eq!(op.phase(), Some(phase), "{name}: {:?}", op.status.as_ref().and_then(|s| s.waiting_on.clone()));
+        assert_eq!(
+            op.phase(),
+            Some(phase),
+            "{name}: {:?}",
+            op.status.as_ref().and_then(|s| s.waiting_on.clone())
+        );
         self.prove(&op).await;
         op
     }
@@ -150,7 +158,10 @@ impl Stage {
 
     /// Names of the operations that hold the engine.
     pub async fn holders(&self) -> Vec<String> {
-        self.lock().await.map(|l| l.spec.lock.holders.into_iter().map(|h| h.name).collect()).unwrap_or_default()
+        self.lock()
+            .await
+            .map(|l| l.spec.lock.holders.into_iter().map(|h| h.name).collect())
+            .unwrap_or_default()
     }
 
     /// The segments of an operation, in order.
@@ -173,14 +184,22 @@ impl Stage {
     }
 
     /// Replays the segments and, where the object is still there, its tail.
-    pub async fn replayed(&self, uid: &str, status: Option<&DataOperationStatus>, spec: Option<&OperationSpec>) -> Vec<Replayed> {
+    pub async fn replayed(
+        &self,
+        uid: &str,
+        status: Option<&DataOperationStatus>,
+        spec: Option<&OperationSpec>,
+    ) -> Vec<Replayed> {
         let segments = self.segments(uid).await;
         let mut entries = BTreeMap::new();
         for segment in &segments {
             entries.extend(segment.spec.entries.iter().map(|e| (e.seq, e.clone())));
         }
         entries.extend(status.iter().flat_map(|s| &s.tail).map(|e| (e.seq, e.clone())));
-        let kept = segments.first().and_then(|s| s.spec.spec.as_deref()).map(|t| serde_json::from_str(t).expect("a spec"));
+        let kept = segments
+            .first()
+            .and_then(|s| s.spec.spec.as_deref())
+            .map(|t| serde_json::from_str(t).expect("a spec"));
         let spec = spec.cloned().or(kept).expect("a spec");
         replay(uid, &spec, entries.values()).expect("a sound journal")
     }

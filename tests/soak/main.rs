@@ -6,7 +6,7 @@
 mod cluster;
 
 use cluster::Replica;
-use cluster::alluxio::{Stage, Tree, assert_succeeded, intents, status_size, submits};
+use cluster::alluxio::{Stage, Tree, assert_succeeded, intents, submits};
 use kube::Api;
 use kube::api::ListParams;
 use ratchet::api::{DataOperation, DataOperationStatus};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// Operations that are under way at the same time.
 const UNDER_WAY: usize = 8;
-/// Short waits of a takeover, and one of two replicas dies at a time.
+/// Short waits of a takeover.
 const QUICK: [&str; 4] = ["--send-for-ms", "500", "--engine-timeout-ms", "2000"];
 
 #[expect(clippy::disallowed_methods, reason = "the soak lasts for real time")]
@@ -54,7 +54,6 @@ struct Figures {
     entries: usize,
     extra_submits: usize,
     most_submits: usize,
-    largest_status: usize,
 }
 
 fn start(stage: &Stage, name: &str) -> Replica {
@@ -68,7 +67,7 @@ async fn loads_and_frees_end_well_under_random_kills() {
         return;
     };
     let seed = std::env::var("RATCHET_SOAK_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    let Some(stage) = Stage::shared("soak").await else { return };
+    let Some(stage) = Stage::own("soak", &[], "NoSasl").await else { return };
     let (mut dice, mut figures) = (Dice(seed + 0x9E37_79B9), Figures::default());
     let end = now() + Duration::from_secs(seconds);
     let mut running: BTreeMap<String, Run> = BTreeMap::new();
@@ -133,7 +132,6 @@ async fn judge(stage: &Stage, op: &DataOperation, run: &Run, figures: &mut Figur
     assert_succeeded(op);
     let journal = stage.journal(&name);
     figures.entries += journal.len();
-    figures.largest_status = figures.largest_status.max(status_size(op));
     if name.starts_with("op-") {
         stage.assert_cached(&run.tree.path, run.files).await;
         let submitted = intents(&journal, submits);

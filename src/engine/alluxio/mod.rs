@@ -14,8 +14,9 @@ use ratchet_state_machine::effect::{
     Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query, Receipt,
     TreeView, Trouble, TroubleKind,
 };
-use ratchet_state_machine::spec::{ArmSpec, OperationSpec};
+use ratchet_state_machine::spec::ArmSpec;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How to talk to an Alluxio.
 #[derive(Debug, Clone)]
@@ -179,12 +180,12 @@ impl Alluxio {
     }
 
     /// Read, compare, call, read: a job that runs already is what was wanted.
-    async fn submit(&self, path: &str, spec: &OperationSpec) -> Result<Receipt, AlluxioError> {
+    async fn submit(&self, path: &str, call: &Call<'_>) -> Result<Option<Receipt>, AlluxioError> {
         let attached = Receipt { attached: true, ..Receipt::default() };
         if self.job(path).await?.state == JobState::Running {
-            return Ok(attached);
+            return Ok(Some(attached));
         }
-        let ArmSpec::Load(load) = &spec.operation else {
+        let ArmSpec::Load(load) = &call.spec.operation else {
             return Err(AlluxioError::Invalid { detail: "only a load submits a load".into() });
         };
         let options = LoadOptions {
@@ -192,11 +193,14 @@ impl Alluxio {
             verify: load.verify,
             partial_listing: load.partial_listing,
         };
+        if Instant::now() > call.send_before {
+            return Ok(None);
+        }
         let submitted = self.client.submit_load(path, options).await?;
-        Ok(match submitted.job_id {
+        Ok(Some(match submitted.job_id {
             Some(job) => Receipt { job: Some(job), ..Receipt::default() },
             None => attached,
-        })
+        }))
     }
 
     async fn cancel_metadata(&self, path: &str, task: SyncId) -> Result<Receipt, AlluxioError> {
@@ -213,14 +217,20 @@ impl Alluxio {
         }
     }
 
-    async fn act(&self, effect: &Effect, path: &str, spec: &OperationSpec) -> Result<Receipt, AlluxioError> {
-        match effect {
-            Effect::LoadMetadata { .. } => self.load_metadata(path).await,
-            Effect::SubmitLoad { .. } => self.submit(path, spec).await,
-            Effect::StopLoad { .. } => self.client.stop_load(path).await.map(|_| Receipt::default()),
-            Effect::CancelMetadata { task, .. } => self.cancel_metadata(path, SyncId(*task)).await,
-            Effect::Free { .. } => self.client.free(path, true).await.map(|()| Receipt::default()),
+    /// `None`: the intent's window was over before the changing call, and it was not made.
+    async fn act(&self, call: &Call<'_>, path: &str) -> Result<Option<Receipt>, AlluxioError> {
+        if Instant::now() > call.send_before {
+            return Ok(None);
         }
+        let receipt = match call.effect {
+            Effect::SubmitLoad { .. } => return self.submit(path, call).await,
+            Effect::LoadMetadata { .. } => self.load_metadata(path).await?,
+            Effect::StopLoad { .. } => self.client.stop_load(path).await.map(|_| Receipt::default())?,
+            // Late, it would cancel a listing that nobody waits for any more.
+            Effect::CancelMetadata { task, .. } => self.cancel_metadata(path, SyncId(*task)).await?,
+            Effect::Free { .. } => self.client.free(path, true).await.map(|()| Receipt::default())?,
+        };
+        Ok(Some(receipt))
     }
 }
 
@@ -298,8 +308,9 @@ impl Engine for Alluxio {
                 let message = "the effect names a path that the spec does not have".into();
                 return Outcome::Refused { reason: "InvalidEffect".into(), message, retryable: false };
             };
-            match self.act(call.effect, path, call.spec).await {
-                Ok(receipt) => Outcome::Done(receipt),
+            match self.act(&call, path).await {
+                Ok(Some(receipt)) => Outcome::Done(receipt),
+                Ok(None) => super::window_closed(),
                 Err(error) => outcome(&error),
             }
         }
