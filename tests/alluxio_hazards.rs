@@ -94,6 +94,7 @@ async fn a_job_of_somebody_else_is_waited_for_and_not_stopped() {
     tree.files(500, 100);
     know(&stage, &tree.path).await;
     stage.start(&[]);
+    stage.ready().await;
     // Workers that stand still keep the job at work for as long as the test likes.
     stage.alluxio.signal_workers("-STOP");
     foreign_load(&stage, &tree.path).await;

@@ -169,6 +169,7 @@ async fn workers_that_stand_still_fail_a_load_by_its_stall_deadline_and_not_for_
     let Some(mut stage) = Stage::shared("still").await else { return };
     let tree = many(&stage, "still", 500);
     stage.start(&[]);
+    stage.ready().await;
     stage.alluxio.signal_workers("-STOP");
     stage.ask("stalls", json!({"load": {"paths": [tree.path]}}), json!({"stallDeadlineSeconds": 5})).await;
     stage.until_job(&tree.path, |j| j.state == LoadState::Running).await;

@@ -215,7 +215,10 @@ async fn create(ctx: &Ctx, own: &Claim, identity: &str, name: &str) -> Result<Ta
 /// The cluster that claimed the engine is gone: the claim passes on, the epoch stays.
 async fn take_over(ctx: &Ctx, lock: &TargetLock, own: &Claim) -> Result<(), String> {
     let name = lock.metadata.name.as_deref().unwrap_or_default();
-    if !lock.spec.lock.holders.is_empty() {
+    let former = &lock.spec.claim;
+    // A cluster that was created anew under its name finds its own operations at work, on the same engine.
+    let successor = (&former.namespace, &former.name) == (&own.namespace, &own.name);
+    if !successor && !lock.spec.lock.holders.is_empty() {
         // Holders that are gone as well will never give their holds back.
         hold::free_void(ctx, &Arc::new(lock.clone())).await;
         return Err("operations of the engine's former CacheCluster still hold its lock; delete them".into());

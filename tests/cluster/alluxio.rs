@@ -79,15 +79,31 @@ impl Alluxio {
 
     /// Sends a signal to the Java process of one master: the process crashes or freezes, its pod stays.
     pub fn signal_master(&self, ordinal: usize, signal: &str) {
-        let host = format!("alluxio-master-{ordinal}.alluxio-master.{}.svc.cluster.local", self.name);
-        signal_java(&format!("-Dalluxio.master.hostname={host} "), signal);
+        let found = servers(&self.master_process(ordinal));
+        assert_eq!(found.len(), 1, "master {ordinal} is one process: {found:?}");
+        sh(Command::new("kill").arg(signal).args(found));
     }
 
     /// The same for every worker.
     pub fn signal_workers(&self, signal: &str) {
-        for [_, address, ..] in &self.workers {
-            signal_java(&format!("-Dalluxio.worker.hostname={address} "), signal);
-        }
+        let found = self.worker_processes();
+        assert_eq!(found.len(), self.workers.len(), "each worker is one process: {found:?}");
+        sh(Command::new("kill").arg(signal).args(found));
+    }
+
+    fn master_process(&self, ordinal: usize) -> String {
+        format!("-Dalluxio.master.hostname=alluxio-master-{ordinal}.alluxio-master.{}.svc.cluster.local ", self.name)
+    }
+
+    fn worker_processes(&self) -> Vec<String> {
+        self.workers.iter().flat_map(|[_, ip, ..]| servers(&format!("-Dalluxio.worker.hostname={ip} "))).collect()
+    }
+
+    /// Lets what a test has frozen go on.
+    fn thaw(&self) {
+        let masters = (0..self.masters.len()).flat_map(|i| servers(&self.master_process(i)));
+        let all: Vec<String> = masters.chain(self.worker_processes()).collect();
+        let _ = Command::new("kill").arg("-CONT").args(all).output();
     }
 
     /// Removes it.
@@ -110,11 +126,11 @@ impl Alluxio {
     }
 }
 
-fn signal_java(flag: &str, signal: &str) {
-    let found = sh(Command::new("pgrep").args(["-f", "--", flag]));
-    let pids: Vec<&str> = found.split_whitespace().collect();
-    assert_eq!(pids.len(), 1, "one process has {flag}: {pids:?}");
-    sh(Command::new("kill").args([signal, pids[0]]));
+/// Process ids of servers with this setting; the shells of the same pods have it too.
+fn servers(setting: &str) -> Vec<String> {
+    let found = Command::new("pgrep").args(["-f", "--", &format!("{setting}.* alluxio.(master|worker).Alluxio")]).output();
+    let found = String::from_utf8(found.expect("pgrep runs").stdout).expect("numbers");
+    found.split_whitespace().map(str::to_owned).collect()
 }
 
 /// A directory of the under-storage that goes with the test.
@@ -228,6 +244,17 @@ impl Stage {
     /// Starts the controller.
     pub fn start(&mut self, extra: &[&str]) {
         self.controller = Some(Replica::start(&self.bench, &self.ns.name, extra));
+    }
+
+    /// Waits until the controller knows the Alluxio.
+    pub async fn ready(&self) {
+        let clusters: Api<CacheCluster> = Api::namespaced(self.admin.clone(), &self.ns.name);
+        let known = async {
+            while clusters.get(CACHE).await.expect("readable").status.is_none_or(|s| s.phase != "Ready") {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), known).await.expect("the CacheCluster is Ready");
     }
 
     /// A directory of the under-storage that nobody else has.
@@ -345,6 +372,7 @@ impl Drop for Stage {
             && let Some(log) = self.controller.as_ref().map(|c| &c.log)
         {
             eprintln!("the controller's log: {}", log.display());
+            self.alluxio.thaw();
         }
         let mut get = self.bench.kubectl_as("admin");
         let lock = get.args(["-n", &self.ns.name, "get", "cacheclusters", CACHE, "-o", "jsonpath={.status.lock}"]).output();
