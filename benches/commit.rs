@@ -41,12 +41,21 @@ fn main() {
         for round in 0..ROUNDS {
             let p = product_round(&bench).await;
             let r = raw_round(&bench).await;
-            println!("round {}: product {p:.0} budgeted writes/s, raw {r:.0} CAS PATCH/s, ratio {:.2}", round + 1, p / r);
+            println!(
+                "round {}: product {p:.0} budgeted writes/s, raw {r:.0} CAS PATCH/s, ratio {:.2}",
+                round + 1,
+                p / r
+            );
             product.push(p);
             raw.push(r);
         }
         let ratio: Vec<f64> = product.iter().zip(&raw).map(|(p, r)| p / r).collect();
-        println!("median: product {:.0}, raw {:.0}, ratio {:.2}", median(product), median(raw), median(ratio));
+        println!(
+            "median: product {:.0}, raw {:.0}, ratio {:.2}",
+            median(product),
+            median(raw),
+            median(ratio)
+        );
     });
 }
 
@@ -60,10 +69,19 @@ async fn fill(bench: &Bench, namespace: &str) {
     let api: Api<DataOperation> = Api::namespaced(admin, namespace);
     let create = |i: usize| {
         let api = api.clone();
-        let op = operation(namespace, &format!("op-{i}"), "cache", json!({"load": {"paths": [format!("/p{i}")]}}), json!({}));
+        let op = operation(
+            namespace,
+            &format!("op-{i}"),
+            "cache",
+            json!({"load": {"paths": [format!("/p{i}")]}}),
+            json!({}),
+        );
         async move { api.create(&PostParams::default(), &op).await.expect("created") }
     };
-    futures::stream::iter((0..OPERATIONS).map(create)).buffer_unordered(CONCURRENCY).collect::<Vec<_>>().await;
+    futures::stream::iter((0..OPERATIONS).map(create))
+        .buffer_unordered(CONCURRENCY)
+        .collect::<Vec<_>>()
+        .await;
 }
 
 async fn product_round(bench: &Bench) -> f64 {
@@ -87,7 +105,9 @@ async fn product_round(bench: &Bench) -> f64 {
     }
     let took = start.elapsed();
     let text = ctx.metrics.text().expect("text");
-    for line in text.lines().filter(|l| l.contains("write_failures_total{") || l.contains("_writes_total{") || l.contains("reads_total")) {
+    for line in text.lines().filter(|l| {
+        l.contains("write_failures_total{") || l.contains("_writes_total{") || l.contains("reads_total")
+    }) {
         println!("    {line}");
     }
     controller.stop().await;
@@ -101,7 +121,15 @@ fn history(op: &DataOperation) -> Vec<DataOperationStatus> {
     let sign = Signature { by: &writer, at, because: "3 workers live, 805306368 bytes" };
     let plan = plan_hash(&op.spec).expect("a hash");
     let change = |event, intent| Change { event: Event::Shared(event), intent, sealed_through: None };
-    let first = change(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after: false, approval: false, plan }, None);
+    let first = change(
+        Shared::Created {
+            machine: ratchet_state_machine::MACHINE_VERSION,
+            after: false,
+            approval: false,
+            plan,
+        },
+        None,
+    );
     let mut record = Record::birth(op.uid(), &op.spec, &first, &sign).expect("a birth");
     let mut all = vec![DataOperationStatus::from_record(&record)];
     record = record.append(&change(Shared::HoldGranted { epoch: 1 }, None), &sign).expect("a grant");
@@ -126,7 +154,10 @@ async fn raw_round(bench: &Bench) -> f64 {
     fill(bench, &ns.name).await;
     let api: Api<DataOperation> = Api::namespaced(bench.client("controller").await, &ns.name);
     let all = api.list(&Default::default()).await.expect("a list").items;
-    let work: Vec<_> = all.iter().map(|op| (op.metadata.name.clone().expect("a name"), op.uid().to_owned(), history(op))).collect();
+    let work: Vec<_> = all
+        .iter()
+        .map(|op| (op.metadata.name.clone().expect("a name"), op.uid().to_owned(), history(op)))
+        .collect();
     let start = now();
     let chains = work.iter().map(|(name, uid, history)| {
         let api = api.clone();
@@ -137,12 +168,19 @@ async fn raw_round(bench: &Bench) -> f64 {
                     _ => patch::transition(uid, None, &history[i - 1], status),
                 };
                 let body = serde_json::from_value(Value::Array(ops.expect("ops"))).expect("a patch");
-                api.patch_status(name, &PatchParams::default(), &Patch::Json::<()>(body)).await.expect("written");
+                api.patch_status(name, &PatchParams::default(), &Patch::Json::<()>(body))
+                    .await
+                    .expect("written");
             }
             history.len()
         }
     });
-    let writes: usize = futures::stream::iter(chains).buffer_unordered(CONCURRENCY).collect::<Vec<_>>().await.into_iter().sum();
+    let writes: usize = futures::stream::iter(chains)
+        .buffer_unordered(CONCURRENCY)
+        .collect::<Vec<_>>()
+        .await
+        .into_iter()
+        .sum();
     let took = start.elapsed();
     let admin: Api<DataOperation> = Api::namespaced(bench.client("admin").await, &ns.name);
     let _ = admin.delete_collection(&DeleteParams::default(), &Default::default()).await;

@@ -25,12 +25,19 @@ fn time(mut f: impl FnMut()) -> Duration {
 }
 
 fn main() {
-    let spec: OperationSpec =
-        serde_json::from_value(serde_json::json!({"target": "c", "operation": {"load": {"paths": ["/data"]}}})).expect("a spec");
+    let spec: OperationSpec = serde_json::from_value(
+        serde_json::json!({"target": "c", "operation": {"load": {"paths": ["/data"]}}}),
+    )
+    .expect("a spec");
     let writer = WriterId("bench-12345678".into());
     let at = DateTime::from_timestamp_millis(1_790_000_000_000).expect("a time");
     let sign = Signature { by: &writer, at, because: "bench" };
-    let created = Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after: false, approval: false, plan: plan_hash(&spec).expect("a hash") };
+    let created = Shared::Created {
+        machine: ratchet_state_machine::MACHINE_VERSION,
+        after: false,
+        approval: false,
+        plan: plan_hash(&spec).expect("a hash"),
+    };
     let change = |e| Change { event: Event::Shared(e), intent: None, sealed_through: None };
     let birth = Record::birth("uid", &spec, &change(created), &sign).expect("a birth");
     let running = birth.append(&change(Shared::HoldGranted { epoch: 1 }), &sign).expect("a grant");

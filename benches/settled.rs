@@ -18,7 +18,8 @@ use serde_json::json;
 use std::time::Duration;
 
 fn main() {
-    let count: usize = std::env::var("RATCHET_BENCH_SETTLED").ok().and_then(|v| v.parse().ok()).unwrap_or(10_000);
+    let count: usize =
+        std::env::var("RATCHET_BENCH_SETTLED").ok().and_then(|v| v.parse().ok()).unwrap_or(10_000);
     let Some(bench) = Bench::api() else { return };
     cluster::runtime().block_on(async {
         let ns = bench.namespace("settled");
@@ -51,7 +52,13 @@ async fn make(bench: &Bench, namespace: &str, count: usize) {
     for batch in (0..count).collect::<Vec<_>>().chunks(200) {
         let create = |i: &usize| {
             let api = api.clone();
-            let op = operation(namespace, &format!("op-{i:05}"), "cache", json!({"load": {"paths": [format!("/p{i}")]}}), json!({}));
+            let op = operation(
+                namespace,
+                &format!("op-{i:05}"),
+                "cache",
+                json!({"load": {"paths": [format!("/p{i}")]}}),
+                json!({}),
+            );
             async move { api.create(&PostParams::default(), &op).await.expect("created") }
         };
         futures::stream::iter(batch.iter().map(create)).buffer_unordered(8).collect::<Vec<_>>().await;

@@ -1,6 +1,8 @@
 //! Does a load warm a real Alluxio, and does a free cool it? Each answer is checked by Alluxio itself, and the
 //! under-storage by its bytes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::alluxio::{
@@ -111,7 +113,9 @@ async fn a_cancel_half_way_stops_the_job_in_the_engine() {
     stage.start(&[]);
     stage.load("slow", &[&tree.path]).await;
     stage.until_job(&tree.path, |j| j.state == LoadState::Running && j.processed_files > 0).await;
-    edit(&stage.admin, &stage.ns.name, "slow", json!({"control": {"cancel": true}})).await.expect("cancelled");
+    edit(&stage.admin, &stage.ns.name, "slow", json!({"control": {"cancel": true}}))
+        .await
+        .expect("cancelled");
     let op = stage.end("slow", 60).await;
     assert_eq!(op.phase(), Some(Phase::Cancelled), "{:#?}", op.status);
 
@@ -149,7 +153,12 @@ async fn an_unreachable_master_is_a_wait_with_a_reason_that_a_delete_ends() {
     let ns = stage.ns.name.clone();
     create(&stage.admin, &ns, &cache(&ns, "nobody", &["127.0.0.1:1"], "NoSasl")).await;
     stage.start(&[]);
-    create(&stage.admin, &ns, &operation(&ns, "waits", "nobody", json!({"load": {"paths": ["/x"]}}), json!({}))).await;
+    create(
+        &stage.admin,
+        &ns,
+        &operation(&ns, "waits", "nobody", json!({"load": {"paths": ["/x"]}}), json!({})),
+    )
+    .await;
     let op = stage.until("waits", 30, |o| why(o).is_some()).await;
     assert_eq!(op.phase(), Some(Phase::Queued));
     let (reason, sentence) = why(&op).expect("a reason");
@@ -158,7 +167,12 @@ async fn an_unreachable_master_is_a_wait_with_a_reason_that_a_delete_ends() {
     let clusters: Api<CacheCluster> = Api::namespaced(stage.admin.clone(), &ns);
     let seen = clusters.get("nobody").await.expect("readable").status.expect("a status");
     let ready = seen.conditions.iter().find(|c| c.type_ == "Ready").expect("a condition");
-    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "EngineUnreachable"), "{}", ready.message);
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("False", "EngineUnreachable"),
+        "{}",
+        ready.message
+    );
 
     let asked = now();
     delete(&stage.admin, &ns, "waits").await;
@@ -250,6 +264,11 @@ async fn a_cache_with_simple_authentication_is_loaded_too() {
         }
     };
     let ready = tokio::time::timeout(Duration::from_secs(20), seen).await.expect("a condition");
-    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "EngineRefused"), "{}", ready.message);
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("False", "EngineRefused"),
+        "{}",
+        ready.message
+    );
     let _ = settled(&stage.admin, &ns, "login", Duration::from_secs(5)).await;
 }

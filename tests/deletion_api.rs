@@ -182,6 +182,8 @@ async fn a_deleted_namespace_goes_although_operations_run_in_it() {
     namespaces.delete(&stage.ns.name, &DeleteParams::default()).await.unwrap();
     let gone = async || namespaces.get_opt(&stage.ns.name).await.is_ok_and(|n| n.is_none());
     stage.eventually("the namespace is gone", gone).await;
+    // The CacheCluster may have gone first; how to reach its engine is remembered for as long as that is needed.
+    assert_eq!(stage.engine.path("/data").job, Some(JobState::Stopped));
     let journals: Api<OperationJournal> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
     assert!(journals.list(&kube::api::ListParams::default()).await.unwrap().items.is_empty());
     controller.stop().await;

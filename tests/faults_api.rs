@@ -35,7 +35,8 @@ async fn survives(stem: &str, rule: impl FnMut(&Sent) -> Fault + Send + 'static)
     for once in ["Created", "HoldGranted", "Checked", "Verified", "Sealed"] {
         assert_eq!(events.iter().filter(|e| *e == once).count(), 1, "{stem}: {events:?}");
     }
-    assert_eq!(stage.segments(op.uid()).await.len(), status.seq.0.unsigned_abs() as usize / 17 + 1, "{stem}");
+    let most = usize::try_from(status.seq.0).unwrap() / 16 + 1;
+    assert!(stage.segments(op.uid()).await.len() <= most, "{stem}: more than {most} segments");
     assert!(stage.holders().await.is_empty(), "{stem}");
     controller.stop().await;
 }

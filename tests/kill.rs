@@ -8,6 +8,8 @@
 //!
 //! A second process then has to bring the load to the end that the undisturbed one has.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::alluxio::{Stage, assert_succeeded, intents, submits};
@@ -63,7 +65,8 @@ struct Proxy {
 impl Proxy {
     fn start(bench: &Bench) -> Self {
         let mut command = bench.kubectl_as("controller");
-        let mut kubectl = command.args(["proxy", "--port=0"]).stdout(Stdio::piped()).spawn().expect("kubectl proxy starts");
+        let mut kubectl =
+            command.args(["proxy", "--port=0"]).stdout(Stdio::piped()).spawn().expect("kubectl proxy starts");
         let mut line = String::new();
         BufReader::new(kubectl.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
         let upstream = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
@@ -155,7 +158,10 @@ async fn serve(near: TcpStream, far: TcpStream, trap: Arc<Trap>) {
 }
 
 /// Reads one whole request: its head, and as many bytes as it announces.
-async fn next_request(from: &mut tokio::net::tcp::OwnedReadHalf, mut seen: Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
+async fn next_request(
+    from: &mut tokio::net::tcp::OwnedReadHalf,
+    mut seen: Vec<u8>,
+) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         if let Some(end) = seen.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -188,12 +194,19 @@ async fn lives(stage: &Stage, proxy: &Proxy, at: usize, moment: Moment) -> bool 
     stage.load(&name, &[&tree.path]).await;
     let killed = loop {
         if !first.alive() {
-            assert!(trap.writes.load(Ordering::SeqCst) >= at, "it ended by itself: see {}", first.log.display());
+            assert!(
+                trap.writes.load(Ordering::SeqCst) >= at,
+                "it ended by itself: see {}",
+                first.log.display()
+            );
             break true;
         }
-        let api: kube::Api<ratchet::api::DataOperation> = kube::Api::namespaced(stage.admin.clone(), &stage.ns.name);
+        let api: kube::Api<ratchet::api::DataOperation> =
+            kube::Api::namespaced(stage.admin.clone(), &stage.ns.name);
         let op = api.get(&name).await.expect("readable");
-        if op.status.as_ref().is_some_and(ratchet::api::DataOperationStatus::settled) && trap.writes.load(Ordering::SeqCst) < at {
+        if op.status.as_ref().is_some_and(ratchet::api::DataOperationStatus::settled)
+            && trap.writes.load(Ordering::SeqCst) < at
+        {
             break false;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -253,7 +266,8 @@ async fn two_controllers_without_a_lease_do_each_of_fifty_loads_once() {
         assert_succeeded(&stage.end(&name, 120).await);
         stage.assert_cached(&tree.path, 2).await;
         let journal = stage.journal(&name);
-        let tokens: BTreeSet<_> = journal.iter().filter_map(|(_, b)| b.intent.as_ref()).map(|i| i.token.0.clone()).collect();
+        let tokens: BTreeSet<_> =
+            journal.iter().filter_map(|(_, b)| b.intent.as_ref()).map(|i| i.token.0.clone()).collect();
         assert_eq!(tokens.len(), 2, "one for the metadata, one for the data: {journal:#?}");
         // Nobody died and nothing was slow, so that nobody had to take over what the other had begun.
         assert_eq!(intents(&journal, submits), 1, "{journal:#?}");

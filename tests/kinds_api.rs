@@ -86,7 +86,7 @@ async fn a_dataload_and_a_cachecluster_say_what_is_wrong_with_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_never_forgets_and_a_segment_never_changes() {
     let Some(stage) = Stage::empty("rules-records").await else { return };
-    let (ns, admin) = (&stage.ns, &stage.admin);
+    let ns = &stage.ns;
     let controller = stage.bench.client("controller").await;
     let name = format!("test-{}", cluster::unique());
     let kind = ApiResource::erase::<TargetLock>(&());
@@ -149,7 +149,7 @@ async fn kubectl_knows_the_kinds_their_examples_and_their_documentation() {
     ] {
         assert!(said.contains(&format!("{name} created")), "{said}");
     }
-    let op: Api<DataOperation> = Api::namespaced(admin, &ns.name);
+    let op: Api<DataOperation> = Api::namespaced(admin.clone(), &ns.name);
     let op = op.get("free-old").await.unwrap();
     store(&controller, &op, &birth(&op)).await;
     let list = stage.bench.kubectl(&["-n", &ns.name, "get", "ratchet"], &[]);
@@ -167,7 +167,8 @@ async fn kubectl_knows_the_kinds_their_examples_and_their_documentation() {
     let row = stage.bench.kubectl(&["-n", &ns.name, "get", "dop", "free-old", "--no-headers"], &[]);
     let cells: Vec<&str> = row.split_whitespace().take(5).collect();
     assert_eq!(cells, ["free-old", "free", "alluxio", "Queued", "queued"], "{row}");
-    let phase = bench
+    let phase = stage
+        .bench
         .kubectl(&["-n", &ns.name, "get", "dop", "--field-selector=status.phase=Queued", "-o", "name"], &[]);
     assert_eq!(phase.trim(), "dataoperation.ratchet.dev/free-old");
     let explained = stage.bench.kubectl(&["explain", "dop.spec.operation.load"], &[]);

@@ -15,16 +15,20 @@ const LIMIT: usize = 32 * 1024;
 const TRANSITIONS: i64 = 10_000;
 
 fn spec() -> OperationSpec {
-    serde_json::from_value(serde_json::json!({"target": "cache", "operation": {"load": {"paths": ["/data"]}}})).unwrap()
+    serde_json::from_value(
+        serde_json::json!({"target": "cache", "operation": {"load": {"paths": ["/data"]}}}),
+    )
+    .unwrap()
 }
 
 /// A retry storm: every attempt fails with the longest sentence that is allowed.
 fn next(record: &Record) -> (Event, Option<Effect>) {
     match record.folded.state.step() {
         "queued" => (Event::Shared(Shared::HoldGranted { epoch: 1 }), None),
-        "preflight" => {
-            (Event::Load(LoadEvent::Checked { workers: 3, capacity: 1 << 40 }), Some(Effect::LoadMetadata { path: 0 }))
-        }
+        "preflight" => (
+            Event::Load(LoadEvent::Checked { workers: 3, capacity: 1 << 40 }),
+            Some(Effect::LoadMetadata { path: 0 }),
+        ),
         _ if record.folded.intent.is_some() => {
             let why = Failure::new("MetadataFailed", "x".repeat(1_000));
             (Event::Shared(Shared::AttemptFailed { why }), None)
@@ -40,7 +44,12 @@ fn after_ten_thousand_transitions_it_is_under_32_kib_and_every_entry_is_kept_onc
     let sign = Signature { by: &writer, at, because: &"b".repeat(160) };
     let plan = plan_hash(&spec).unwrap();
     let birth = Change {
-        event: Event::Shared(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after: false, approval: false, plan }),
+        event: Event::Shared(Shared::Created {
+            machine: ratchet_state_machine::MACHINE_VERSION,
+            after: false,
+            approval: false,
+            plan,
+        }),
         intent: None,
         sealed_through: None,
     };

@@ -105,7 +105,9 @@ async fn an_engine_that_does_not_answer_is_waited_for() {
     let controller = stage.controller().await;
     stage.load("early", "/early", json!({})).await;
     stage.waits("early", "TargetUnknown").await;
-    stage.eventually("the cache says why", async || stage.readiness("cache").await == "EngineUnreachable").await;
+    stage
+        .eventually("the cache says why", async || stage.readiness("cache").await == "EngineUnreachable")
+        .await;
     stage.engine.world().unreachable = false;
     stage.ends("early", Phase::Succeeded).await;
 

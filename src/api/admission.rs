@@ -109,7 +109,8 @@ fn operations() -> Value {
     }
     for verb in ["approve", "force", "skip"] {
         let new = format!("has(object.spec.control) && has(object.spec.control.{verb})");
-        let old = format!("oldObject != null && has(oldObject.spec.control) && has(oldObject.spec.control.{verb})");
+        let old =
+            format!("oldObject != null && has(oldObject.spec.control) && has(oldObject.spec.control.{verb})");
         let same = format!("({old} && oldObject.spec.control.{verb} == object.spec.control.{verb})");
         let untouched = format!("!({new}) || {same}");
         demand(

@@ -2,7 +2,9 @@
 
 use super::conditions::Condition;
 use super::kind::kind;
-use ratchet_state_machine::spec::{Approval, ArmSpec, Control, LoadSpec, OperationSpec, RetryPolicy, RunAfter};
+use ratchet_state_machine::spec::{
+    Approval, ArmSpec, Control, LoadSpec, OperationSpec, RetryPolicy, RunAfter,
+};
 use serde::{Deserialize, Serialize};
 
 kind! {

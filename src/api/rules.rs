@@ -74,19 +74,47 @@ fn path_rules(path: &'static str) -> Vec<Rule> {
 /// Rules of DataOperation.
 pub fn operation() -> Vec<Rule> {
     let mut all = vec![
-        rule("", "!has(oldSelf.status) || has(self.status)", "status cannot be removed: the journal would be lost"),
-        rule("spec", spec_presence(), "deadlineSeconds, ttlAfterFinishedSeconds and runAfter cannot be added or removed later; create another operation"),
+        rule(
+            "",
+            "!has(oldSelf.status) || has(self.status)",
+            "status cannot be removed: the journal would be lost",
+        ),
+        rule(
+            "spec",
+            spec_presence(),
+            "deadlineSeconds, ttlAfterFinishedSeconds and runAfter cannot be added or removed later; create another operation",
+        ),
         rule("spec.target", "self == oldSelf", "target cannot be changed; create another operation"),
         rule("spec.operation", "self == oldSelf", "the operation cannot be changed; create another one"),
         rule("spec.operation", one_arm(), &format!("set exactly one operation: {}", kinds(" or "))),
         rule("spec.runAfter", "self == oldSelf", "runAfter cannot be changed; create another operation"),
-        rule("spec.retryPolicy", "self == oldSelf", "retryPolicy cannot be changed; create another operation"),
-        rule("spec.stallDeadlineSeconds", "self == oldSelf", "stallDeadlineSeconds cannot be changed; create another operation"),
-        rule("spec.ttlAfterFinishedSeconds", "self == oldSelf", "ttlAfterFinishedSeconds cannot be changed; create another operation"),
+        rule(
+            "spec.retryPolicy",
+            "self == oldSelf",
+            "retryPolicy cannot be changed; create another operation",
+        ),
+        rule(
+            "spec.stallDeadlineSeconds",
+            "self == oldSelf",
+            "stallDeadlineSeconds cannot be changed; create another operation",
+        ),
+        rule(
+            "spec.ttlAfterFinishedSeconds",
+            "self == oldSelf",
+            "ttlAfterFinishedSeconds cannot be changed; create another operation",
+        ),
         rule("spec.approval", "self == oldSelf", "approval cannot be changed; create another operation"),
         rule("spec.deadlineSeconds", "self >= oldSelf", "deadlineSeconds can only be raised"),
-        rule("spec.control.cancel", "!oldSelf || self", "a cancel cannot be taken back; create another operation"),
-        rule("spec.control.retry", "self >= oldSelf", "control.retry only grows: raise it by one to try again"),
+        rule(
+            "spec.control.cancel",
+            "!oldSelf || self",
+            "a cancel cannot be taken back; create another operation",
+        ),
+        rule(
+            "spec.control.retry",
+            "self >= oldSelf",
+            "control.retry only grows: raise it by one to try again",
+        ),
         rule(
             "",
             "self.spec.priority == oldSelf.spec.priority || !has(self.status) || \
@@ -149,7 +177,11 @@ fn status() -> Vec<Rule> {
         "the first status is entry 1 in a step in which an operation is born",
     );
     first.at_birth = true;
-    let mut shape = rule("status", format!("{} || oldSelf.hasValue() && oldSelf.value().seq == self.seq", legality::cel_state()), "state has to name the operation and the step that kind and step name");
+    let mut shape = rule(
+        "status",
+        format!("{} || oldSelf.hasValue() && oldSelf.value().seq == self.seq", legality::cel_state()),
+        "state has to name the operation and the step that kind and step name",
+    );
     shape.at_birth = true;
     let phase = rule("status", legality::cel_phase(), "the phase does not belong to the step");
     vec![
@@ -164,7 +196,10 @@ fn status() -> Vec<Rule> {
         phase,
         rule(
             "status",
-            format!("{guard}self.phase == oldSelf.phase || (oldSelf.phase + '>' + self.phase) in [{}]", phases.join(", ")),
+            format!(
+                "{guard}self.phase == oldSelf.phase || (oldSelf.phase + '>' + self.phase) in [{}]",
+                phases.join(", ")
+            ),
             "illegal phase: no edge of the state machine leads there",
         ),
         rule(

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let check = std::env::args().any(|a| a == "--check");
-    let root = PathBuf::from(std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_else(|| "crds".into()));
+    let root = PathBuf::from(
+        std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_else(|| "crds".into()),
+    );
     match generate().and_then(|files| apply(&root, &files, check)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -33,7 +35,10 @@ fn apply(root: &Path, files: &[(String, String)], check: bool) -> Result<(), Str
             continue;
         }
         if check {
-            return Err(format!("{} is not what the code generates; run: cargo run --bin crdgen", path.display()));
+            return Err(format!(
+                "{} is not what the code generates; run: cargo run --bin crdgen",
+                path.display()
+            ));
         }
         std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("wrote {}", path.display());

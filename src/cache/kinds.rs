@@ -29,7 +29,9 @@ impl Cached for DataOperation {
         if !settled {
             // Nobody asks the queue of a target about operations that are over.
             all.push((BY_TARGET, format!("{namespace}/{}", self.spec.target)));
-            all.extend(self.spec.run_after.iter().map(|p| (BY_PREDECESSOR, format!("{namespace}/{}", p.name))));
+            all.extend(
+                self.spec.run_after.iter().map(|p| (BY_PREDECESSOR, format!("{namespace}/{}", p.name))),
+            );
         }
         all.extend(self.metadata.owner_references.iter().flatten().map(|o| (BY_OWNER, o.uid.clone())));
         all

@@ -13,5 +13,5 @@ pub mod kinds;
 mod store;
 mod watch;
 
-pub use store::{Change, Cached, IndexKey, Key, Store, WaitError};
+pub use store::{Cached, Change, IndexKey, Key, Store, WaitError};
 pub use watch::{WatchOptions, namespaced, watch};

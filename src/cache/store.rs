@@ -29,7 +29,11 @@ impl Key {
 
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -100,7 +104,12 @@ pub struct Store<K> {
 impl<K> Default for Store<K> {
     fn default() -> Self {
         Self {
-            inner: RwLock::new(Inner { objects: BTreeMap::new(), index: HashMap::new(), undecodable: BTreeMap::new(), gone: VecDeque::new() }),
+            inner: RwLock::new(Inner {
+                objects: BTreeMap::new(),
+                index: HashMap::new(),
+                undecodable: BTreeMap::new(),
+                gone: VecDeque::new(),
+            }),
             version: watch::Sender::new(0),
             sync: watch::Sender::new(Synced::Starting),
         }
@@ -117,7 +126,8 @@ impl<K: Cached> Inner<K> {
     fn put(&mut self, key: Key, object: Arc<K>) -> Option<Arc<K>> {
         let new: BTreeSet<IndexKey> = object.indexes().into_iter().collect();
         let old = self.objects.insert(key.clone(), object);
-        let before: BTreeSet<IndexKey> = old.as_ref().map(|o| o.indexes().into_iter().collect()).unwrap_or_default();
+        let before: BTreeSet<IndexKey> =
+            old.as_ref().map(|o| o.indexes().into_iter().collect()).unwrap_or_default();
         for gone in before.difference(&new) {
             self.unindex(gone, &key);
         }
@@ -212,13 +222,20 @@ impl<K: Cached> Store<K> {
     /// change says what is stored now.
     pub fn replace(&self, object: K) -> Change<K> {
         let key = Key::of(&object);
-        self.put_unless(object, |old, new| older(new, old))
-            .unwrap_or_else(|kept| Change { key, old: kept.clone(), new: kept })
+        self.put_unless(object, |old, new| older(new, old)).unwrap_or_else(|kept| Change {
+            key,
+            old: kept.clone(),
+            new: kept,
+        })
     }
 
     /// Stores the object unless `refuse(stored, object)` says no for a stored copy of the same object, which is then
     /// given back. One step: nobody can come in between.
-    fn put_unless(&self, mut object: K, refuse: impl FnOnce(&K, &K) -> bool) -> Result<Change<K>, Option<Arc<K>>> {
+    fn put_unless(
+        &self,
+        mut object: K,
+        refuse: impl FnOnce(&K, &K) -> bool,
+    ) -> Result<Change<K>, Option<Arc<K>>> {
         object.prune();
         let (key, object) = (Key::of(&object), Arc::new(object));
         self.write(|i| {

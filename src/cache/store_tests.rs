@@ -75,7 +75,11 @@ async fn every_waiter_has_a_predicate_and_a_deadline_of_its_own() {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             let deadline = Instant::now() + Duration::from_secs(limit);
-            store.wait_for(&key("a"), deadline, |o| o.filter(|o| o.metadata.generation == Some(generation)).map(|_| generation)).await
+            store
+                .wait_for(&key("a"), deadline, |o| {
+                    o.filter(|o| o.metadata.generation == Some(generation)).map(|_| generation)
+                })
+                .await
         })
     };
     let (one, two, never) = (wait(1, 60), wait(2, 60), wait(9, 1));

@@ -4,8 +4,8 @@
 use super::store::{Cached, Change, Key, Store};
 use futures::StreamExt as _;
 use kube::core::DeserializeGuard;
-use kube::runtime::watcher::{self, Event, ListSemantic};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, ListSemantic};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
@@ -104,7 +104,10 @@ fn seen<K: Cached>(store: &Store<K>, object: DeserializeGuard<K>, changed: &impl
             }
         }
         Err(invalid) => {
-            let key = Key::new(invalid.metadata.namespace.clone().unwrap_or_default(), invalid.metadata.name.clone().unwrap_or_default());
+            let key = Key::new(
+                invalid.metadata.namespace.clone().unwrap_or_default(),
+                invalid.metadata.name.clone().unwrap_or_default(),
+            );
             tracing::warn!(%key, error = %invalid.error, "an object cannot be read and is left alone");
             changed(&store.park(&key, &invalid.error));
         }

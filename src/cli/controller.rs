@@ -89,7 +89,10 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let process: String = uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect();
     let short: String = replica.chars().take(50).collect();
     let writer = WriterId(format!("{short}-{process}"));
-    let options = alluxio::Options { call_timeout: Duration::from_millis(args.engine_timeout_ms), ..alluxio::Options::default() };
+    let options = alluxio::Options {
+        call_timeout: Duration::from_millis(args.engine_timeout_ms),
+        ..alluxio::Options::default()
+    };
     let config = Config {
         concurrency: usize::from(args.concurrency),
         api_timeout: Duration::from_millis(args.api_timeout_ms),
@@ -104,10 +107,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let ctx = Arc::new(Ctx::new(client, config, writer.clone(), Arc::clone(&clock), Registry::new(options)));
     let mut server = None;
     if !args.metrics_address.is_empty() {
-        let address: SocketAddr = args
-            .metrics_address
-            .parse()
-            .map_err(|_| CliError::Start(format!("--metrics-address {} is not ip:port", args.metrics_address)))?;
+        let address: SocketAddr = args.metrics_address.parse().map_err(|_| {
+            CliError::Start(format!("--metrics-address {} is not ip:port", args.metrics_address))
+        })?;
         server = Some(tokio::spawn(serve::serve(address, Arc::clone(&ctx))));
     }
     let mut candidate = None;
@@ -161,5 +163,6 @@ async fn lead(ctx: Arc<Ctx>, mut candidate: Option<Candidate>) -> Result<(), Cli
 }
 
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "ratchet".into(), |h| h.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "ratchet".into(), |h| h.trim().to_owned())
 }

@@ -49,7 +49,8 @@ struct Journal {
 /// Reads the object (if it is there), the segments, and the lock.
 async fn read(client: &Client, namespace: &str, args: &Args) -> Result<Journal, CliError> {
     let operations: Api<DataOperation> = Api::namespaced(client.clone(), namespace);
-    let object = operations.get_opt(&args.name).await?.filter(|o| args.uid.as_deref().is_none_or(|u| u == o.uid()));
+    let object =
+        operations.get_opt(&args.name).await?.filter(|o| args.uid.as_deref().is_none_or(|u| u == o.uid()));
     let uid = object.as_ref().map(|o| o.uid().to_owned()).or_else(|| args.uid.clone());
     let journals: Api<OperationJournal> = Api::namespaced(client.clone(), namespace);
     let mut segments = Vec::new();
@@ -84,7 +85,10 @@ fn only_uid(segments: &[OperationJournal], namespace: &str, name: &str) -> Resul
              see: kubectl get dop,operationjournals -n {namespace}"
         ))),
         [one] => Ok((*one).to_owned()),
-        many => Err(CliError::NotFound(format!("several runs were called {name}; choose one with --uid: {}", many.join(", ")))),
+        many => Err(CliError::NotFound(format!(
+            "several runs were called {name}; choose one with --uid: {}",
+            many.join(", ")
+        ))),
     }
 }
 
@@ -99,7 +103,10 @@ async fn assemble(
     let mut spec = object.as_ref().map(|o| o.spec.clone());
     for segment in &segments {
         if let (None, Some(text)) = (&spec, &segment.spec.spec) {
-            spec = Some(serde_json::from_str(text).map_err(|e| CliError::Journal(format!("its spec cannot be read: {e}")))?);
+            spec = Some(
+                serde_json::from_str(text)
+                    .map_err(|e| CliError::Journal(format!("its spec cannot be read: {e}")))?,
+            );
         }
         entries.extend(segment.spec.entries.iter().map(|e| (e.seq.0, e.clone())));
     }
@@ -108,10 +115,16 @@ async fn assemble(
         entries.extend(status.tail.iter().map(|e| (e.seq.0, e.clone())));
     }
     let Some(spec) = spec else {
-        return Err(CliError::NotFound(format!("the first segment of {} is missing; without it nothing can be replayed", args.name)));
+        return Err(CliError::NotFound(format!(
+            "the first segment of {} is missing; without it nothing can be replayed",
+            args.name
+        )));
     };
     if entries.is_empty() {
-        return Err(CliError::NotFound(format!("{} has no history yet; is the controller running?", args.name)));
+        return Err(CliError::NotFound(format!(
+            "{} has no history yet; is the controller running?",
+            args.name
+        )));
     }
     let locks: Api<TargetLock> = Api::all(client.clone());
     // Reading locks may not be allowed to everybody; the digest that they keep is an extra check.
@@ -156,26 +169,44 @@ pub async fn replay(args: Args) -> Result<(), CliError> {
     let journal = load(&args).await?;
     let steps = prove(&journal)?;
     if args.output == Output::Json {
-        let states: Vec<_> = steps.iter().map(|s| serde_json::json!({"seq": s.entry.seq, "event": s.entry.event, "after": s.after})).collect();
+        let states: Vec<_> = steps
+            .iter()
+            .map(|s| serde_json::json!({"seq": s.entry.seq, "event": s.entry.event, "after": s.after}))
+            .collect();
         return print_json(&states);
     }
     for s in &steps {
         let state = serde_json::to_string(&s.after.state).map_err(|e| CliError::Journal(e.to_string()))?;
-        println!("{:>5}  {:<18} {:<12} fence {:<6} {}", s.entry.seq, s.entry.event, s.after.state.phase(), s.after.fence.to_string(), state);
+        println!(
+            "{:>5}  {:<18} {:<12} fence {:<6} {}",
+            s.entry.seq,
+            s.entry.event,
+            s.after.state.phase(),
+            s.after.fence.to_string(),
+            state
+        );
     }
-    println!("sound: {} entries, digest {}{}", steps.len(), steps.last().map(|s| s.after.digest.0.as_str()).unwrap_or_default(), witnesses(&journal));
+    println!(
+        "sound: {} entries, digest {}{}",
+        steps.len(),
+        steps.last().map(|s| s.after.digest.0.as_str()).unwrap_or_default(),
+        witnesses(&journal)
+    );
     Ok(())
 }
 
 /// Replays, and compares with what the object and the lock say.
 fn prove(journal: &Journal) -> Result<Vec<Replayed>, CliError> {
-    let steps = journal::replay(&journal.uid, &journal.spec, &journal.entries).map_err(|e| CliError::Journal(e.to_string()))?;
+    let steps = journal::replay(&journal.uid, &journal.spec, &journal.entries)
+        .map_err(|e| CliError::Journal(e.to_string()))?;
     let digest_at = |seq| steps.iter().find(|s| s.entry.seq == seq).map(|s| &s.after.digest);
     for (who, claim) in [("the object", &journal.stored), ("the lock", &journal.kept)] {
         if let Some((seq, digest)) = claim
             && digest_at(*seq) != Some(digest)
         {
-            return Err(CliError::Journal(format!("{who} has another digest for entry {seq}: the history was rewritten")));
+            return Err(CliError::Journal(format!(
+                "{who} has another digest for entry {seq}: the history was rewritten"
+            )));
         }
     }
     Ok(steps)

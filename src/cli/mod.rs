@@ -64,7 +64,11 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::History(args) => history::history(args).await,
         Command::Replay(args) => history::replay(args).await,
         Command::Version => {
-            println!("ratchet {} (machine version {})", env!("CARGO_PKG_VERSION"), ratchet_state_machine::MACHINE_VERSION);
+            println!(
+                "ratchet {} (machine version {})",
+                env!("CARGO_PKG_VERSION"),
+                ratchet_state_machine::MACHINE_VERSION
+            );
             Ok(())
         }
     }
@@ -72,7 +76,8 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 
 fn crds() -> Result<(), CliError> {
     let broken = |e: &dyn std::fmt::Display| CliError::Generate(e.to_string());
-    let mut all: Vec<_> = crate::api::crd::all().map_err(|e| broken(&e))?.into_iter().map(|(_, d)| d).collect();
+    let mut all: Vec<_> =
+        crate::api::crd::all().map_err(|e| broken(&e))?.into_iter().map(|(_, d)| d).collect();
     all.extend(crate::api::admission::all());
     print!("{}", crate::api::crd::yaml(&all).map_err(|e| broken(&e))?);
     Ok(())

@@ -42,11 +42,16 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     status.phase = verdict.phase.into();
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
     let wanted = Wanted::new(READY, verdict.ready, verdict.reason, verdict.message);
-    status.conditions = conditions::apply(&old.conditions, &[wanted], status.observed_generation, ctx.clock.now());
+    status.conditions =
+        conditions::apply(&old.conditions, &[wanted], status.observed_generation, ctx.clock.now());
     if worth_writing(cluster.status.as_ref(), &status) && !show(ctx, &cluster, &status).await {
         return Some(Duration::from_secs(1));
     }
-    Some(if verdict.ready { ctx.config.probe_every } else { Duration::from_secs(3).min(ctx.config.probe_every) })
+    Some(if verdict.ready {
+        ctx.config.probe_every
+    } else {
+        Duration::from_secs(3).min(ctx.config.probe_every)
+    })
 }
 
 async fn look(ctx: &Ctx, cluster: &CacheCluster, old: &CacheClusterStatus) -> (CacheClusterStatus, Verdict) {
@@ -59,7 +64,8 @@ async fn look(ctx: &Ctx, cluster: &CacheCluster, old: &CacheClusterStatus) -> (C
         Ok(info) => info,
         Err(trouble) => {
             let phase = if old.identity.is_some() { "Degraded" } else { "Pending" };
-            let verdict = Verdict { phase, ready: false, reason: trouble.kind.reason(), message: trouble.message };
+            let verdict =
+                Verdict { phase, ready: false, reason: trouble.kind.reason(), message: trouble.message };
             return (old.clone(), verdict);
         }
     };
@@ -117,7 +123,11 @@ pub fn size(bytes: i64) -> String {
         rest /= 1024;
         unit += 1;
     }
-    if value % 10 == 0 || unit == 0 { format!("{}{}", value / 10, UNITS[unit]) } else { format!("{}.{}{}", value / 10, value % 10, UNITS[unit]) }
+    if value % 10 == 0 || unit == 0 {
+        format!("{}{}", value / 10, UNITS[unit])
+    } else {
+        format!("{}.{}{}", value / 10, value % 10, UNITS[unit])
+    }
 }
 
 /// Whether the difference is worth a write: everything but small changes of what is used.
@@ -142,7 +152,8 @@ async fn show(ctx: &Ctx, cluster: &CacheCluster, status: &CacheClusterStatus) ->
         {"op": "replace", "path": "/metadata/resourceVersion", "value": cluster.metadata.resource_version},
         {"op": "add", "path": "/status", "value": status},
     ]);
-    let api: Api<CacheCluster> = Api::namespaced(ctx.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default());
+    let api: Api<CacheCluster> =
+        Api::namespaced(ctx.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default());
     match write::patch(ctx, &api, Part::Status, name, ops).await {
         Ok(written) => {
             ctx.changed_cluster(&ctx.clusters.replace(written));
@@ -159,7 +170,8 @@ async fn show(ctx: &Ctx, cluster: &CacheCluster, status: &CacheClusterStatus) ->
 
 /// Makes sure that the lock exists and is this cluster's.
 async fn claim(ctx: &Ctx, cluster: &CacheCluster, identity: &str, lock: &str) -> Result<(), Verdict> {
-    let not_yet = |message: String| Verdict { phase: "Pending", ready: false, reason: "LockUnavailable", message };
+    let not_yet =
+        |message: String| Verdict { phase: "Pending", ready: false, reason: "LockUnavailable", message };
     let own = Claim {
         namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
         name: cluster.metadata.name.clone().unwrap_or_default(),
@@ -209,7 +221,9 @@ async fn create(ctx: &Ctx, own: &Claim, identity: &str, name: &str) -> Result<Ta
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let spec = TargetLockSpec { identity: identity.to_owned(), claim: own.clone(), lock: content };
     let lock = TargetLock::new(metadata, spec);
-    write::create(ctx, &locks, &lock).await.map_err(|reply| format!("the lock cannot be created yet: {}", reply.name()))
+    write::create(ctx, &locks, &lock)
+        .await
+        .map_err(|reply| format!("the lock cannot be created yet: {}", reply.name()))
 }
 
 /// The cluster that claimed the engine is gone: the claim passes on, the epoch stays.

@@ -61,7 +61,11 @@ pub fn api(ctx: &Ctx, op: &DataOperation) -> Api<DataOperation> {
 ///
 /// # Errors
 /// [`CommitError`].
-pub async fn birth(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Result<Committed, CommitError> {
+pub async fn birth(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    memory: &mut Memory,
+) -> Result<Committed, CommitError> {
     let plan = plan_hash(&op.spec)?;
     let event = Event::Shared(Shared::Created {
         machine: ratchet_state_machine::MACHINE_VERSION,
@@ -185,7 +189,13 @@ fn intend(ctx: &Ctx, op: &DataOperation, old: &Record, event: &Event, effect: Ef
 }
 
 /// Sends the PATCH and finds out what became of it.
-async fn send(ctx: &Ctx, op: &Arc<DataOperation>, record: &Record, ops: Vec<Value>, memory: &mut Memory) -> Committed {
+async fn send(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    record: &Record,
+    ops: Vec<Value>,
+    memory: &mut Memory,
+) -> Committed {
     let name = op.metadata.name.as_deref().unwrap_or_default();
     let started = ctx.clock.instant();
     let reply = write::patch(ctx, &api(ctx, op), Part::Status, name, Value::Array(ops)).await;
@@ -200,7 +210,13 @@ async fn send(ctx: &Ctx, op: &Arc<DataOperation>, record: &Record, ops: Vec<Valu
     }
 }
 
-async fn judge(ctx: &Ctx, op: &Arc<DataOperation>, record: &Record, reply: Reply, memory: &mut Memory) -> Committed {
+async fn judge(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    record: &Record,
+    reply: Reply,
+    memory: &mut Memory,
+) -> Committed {
     let operation = Key::of(&**op);
     match reply {
         Reply::Lost | Reply::Ambiguous(_) | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
@@ -232,7 +248,12 @@ pub fn backoff(memory: &mut Memory) -> Duration {
 }
 
 /// A consistent read: the truth about a write whose reply said nothing.
-async fn read_back(ctx: &Ctx, op: &Arc<DataOperation>, sent: Option<&Record>, memory: &mut Memory) -> Committed {
+async fn read_back(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    sent: Option<&Record>,
+    memory: &mut Memory,
+) -> Committed {
     let key = Key::of(&**op);
     let seen = match write::get(ctx, &api(ctx, op), &key.name).await {
         Ok(seen) => seen,
@@ -244,7 +265,10 @@ async fn read_back(ctx: &Ctx, op: &Arc<DataOperation>, sent: Option<&Record>, me
     match seen {
         Some(object) if object.uid() == op.uid() => {
             let landed = sent.is_some_and(|s| {
-                object.status.as_ref().is_some_and(|now| now.seq == s.folded.seq && now.digest == s.folded.digest)
+                object
+                    .status
+                    .as_ref()
+                    .is_some_and(|now| now.seq == s.folded.seq && now.digest == s.folded.digest)
             });
             if sent.is_none() {
                 // The write said "gone" and the object is there: nothing is certain, look again.

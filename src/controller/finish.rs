@@ -55,7 +55,11 @@ pub async fn add_finalizer(ctx: &Ctx, op: &Arc<DataOperation>) -> Result<Arc<Dat
     }
 }
 
-async fn patch_metadata(ctx: &Ctx, op: &DataOperation, ops: serde_json::Value) -> Result<DataOperation, Reply> {
+async fn patch_metadata(
+    ctx: &Ctx,
+    op: &DataOperation,
+    ops: serde_json::Value,
+) -> Result<DataOperation, Reply> {
     let name = op.metadata.name.as_deref().unwrap_or_default();
     write::patch(ctx, &commit::api(ctx, op), Part::Main, name, ops).await
 }
@@ -108,7 +112,11 @@ fn awaited(ctx: &Ctx, op: &DataOperation) -> bool {
     let phase = op.phase().map_or("", |p| p.name());
     let owners = op.metadata.owner_references.iter().flatten().filter(|o| o.kind == "DataLoad");
     let unread = |load: &crate::api::DataLoad| load.status.as_ref().is_none_or(|s| s.phase != phase);
-    let mut mirrors = owners.filter_map(|o| ctx.loads.get(&Key::new(namespace, o.name.as_str())).filter(|l| l.metadata.uid.as_deref() == Some(&o.uid)));
+    let mut mirrors = owners.filter_map(|o| {
+        ctx.loads
+            .get(&Key::new(namespace, o.name.as_str()))
+            .filter(|l| l.metadata.uid.as_deref() == Some(&o.uid))
+    });
     if mirrors.any(|l| unread(&l)) {
         return true;
     }
@@ -147,7 +155,9 @@ pub async fn let_go(ctx: &Ctx, op: &Arc<DataOperation>) -> Option<Option<Duratio
 async fn mark_unfinished(ctx: &Ctx, cluster: &CacheCluster, op: &DataOperation) -> bool {
     let Some(status) = &cluster.status else { return true };
     let name = op.metadata.name.as_deref().unwrap_or_default();
-    let message = format!("{name} was deleted before its work in the engine could be stopped; look at the engine's jobs");
+    let message = format!(
+        "{name} was deleted before its work in the engine could be stopped; look at the engine's jobs"
+    );
     let wanted = Wanted::new(UNFINISHED_OPERATION, true, "CleanupTimedOut", message);
     let generation = cluster.metadata.generation.unwrap_or(0);
     let all = conditions::apply(&status.conditions, &[wanted], generation, ctx.clock.now());

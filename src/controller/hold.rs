@@ -49,7 +49,13 @@ pub async fn take(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: 
 }
 
 /// Gives the hold back and keeps how the operation ended.
-pub async fn release(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundings, memory: &mut Memory) -> Held {
+pub async fn release(
+    ctx: &Ctx,
+    op: &DataOperation,
+    record: &Record,
+    around: &Surroundings,
+    memory: &mut Memory,
+) -> Held {
     let Some((lock, _turn)) = newest(ctx, around).await else { return Held::Changed };
     let end = Final { uid: op.uid().into(), seq: record.folded.seq, digest: record.folded.digest.clone() };
     let Some(hold) = lock.spec.lock.hold_of(op.uid()).map(|h| h.hold) else { return Held::Changed };
@@ -72,7 +78,9 @@ async fn put(ctx: &Ctx, lock: &Arc<TargetLock>, next: &Lock, memory: &mut Memory
             Held::Changed
         }
         // Whatever happened, the newest copy tells.
-        Err(Reply::Conflict | Reply::Lost | Reply::Ambiguous(_) | Reply::Gone) => refresh(ctx, name, memory).await,
+        Err(Reply::Conflict | Reply::Lost | Reply::Ambiguous(_) | Reply::Gone) => {
+            refresh(ctx, name, memory).await
+        }
         Err(Reply::Busy(after)) => Held::Later(after.unwrap_or(Duration::from_secs(1))),
         Err(Reply::Rule(why) | Reply::Denied(why) | Reply::TooLarge(why)) => {
             tracing::error!(lock = name, %why, "the lock cannot be written");
@@ -142,7 +150,9 @@ fn looks_void(ctx: &Ctx, holder: &Holder) -> bool {
     match ctx.operations.get(&Key::new(holder.namespace.as_str(), holder.name.as_str())) {
         Some(op) if op.uid() == holder.uid => void(&op, holder),
         Some(_) => true,
-        None => ctx.operations.undecodable(&Key::new(holder.namespace.as_str(), holder.name.as_str())).is_none(),
+        None => {
+            ctx.operations.undecodable(&Key::new(holder.namespace.as_str(), holder.name.as_str())).is_none()
+        }
     }
 }
 
@@ -178,7 +188,12 @@ pub fn confirmed(op: &DataOperation, around: &Surroundings) -> bool {
 
 /// The hold of a running operation is missing: somebody removed it, or the lock was deleted and made anew. It is put
 /// back under its old id when nothing conflicts; `None` when somebody else has the engine now.
-pub async fn restore(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: &mut Memory) -> Option<Held> {
+pub async fn restore(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    memory: &mut Memory,
+) -> Option<Held> {
     let lock = around.lock.as_ref()?;
     let name = lock.metadata.name.clone().unwrap_or_default();
     let seen = refresh(ctx, &name, memory).await;
@@ -204,4 +219,3 @@ pub async fn restore(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memor
     tracing::warn!(operation = request.name, epoch, "the hold was lost; it is restored");
     Some(put(ctx, &lock, &granted, memory).await)
 }
-

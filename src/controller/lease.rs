@@ -28,7 +28,13 @@ pub struct Candidate {
 impl Candidate {
     /// A candidate for the Lease in `namespace`. Uses a client of its own, so that it is not starved by others.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, holder: String, duration: Duration, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        holder: String,
+        duration: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self { api: Api::namespaced(client, namespace), holder, duration, clock, seen: None }
     }
 

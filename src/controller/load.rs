@@ -1,8 +1,8 @@
 //! DataLoad: one DataOperation for each, under a deterministic name, and a mirror of where it is.
 
+use super::Ctx;
 use super::reply::Reply;
 use super::write::{self, Part};
-use super::Ctx;
 use crate::api::{DataLoad, DataLoadStatus, DataOperation, FINALIZER};
 use crate::cache::Key;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -85,7 +85,8 @@ async fn create(ctx: &Ctx, load: &DataLoad, name: &str) -> Option<Duration> {
         ..ObjectMeta::default()
     };
     let operation = DataOperation::new(metadata, load.spec.operation(), None);
-    let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), load.metadata.namespace.as_deref().unwrap_or_default());
+    let api: Api<DataOperation> =
+        Api::namespaced(ctx.client.clone(), load.metadata.namespace.as_deref().unwrap_or_default());
     match write::create(ctx, &api, &operation).await {
         Ok(created) => {
             ctx.changed_operation(&ctx.operations.replace(created));
@@ -110,7 +111,12 @@ async fn refused(ctx: &Ctx, load: &DataLoad, name: &str, why: &str) -> Option<Du
         observed_generation: load.metadata.generation.unwrap_or(0),
         conditions: crate::api::conditions::apply(
             &[],
-            &[crate::api::conditions::Wanted::new("Stalled", true, "OperationRefused", format!("{name}: {why}"))],
+            &[crate::api::conditions::Wanted::new(
+                "Stalled",
+                true,
+                "OperationRefused",
+                format!("{name}: {why}"),
+            )],
             load.metadata.generation.unwrap_or(0),
             ctx.clock.now(),
         ),
@@ -162,7 +168,10 @@ async fn mirror(ctx: &Ctx, load: &DataLoad, op: &DataOperation) -> Option<Durati
 
 async fn show(ctx: &Ctx, load: &DataLoad, status: DataLoadStatus) -> Option<Duration> {
     // A cache that lags behind another replica's must not turn the mirror back.
-    let ahead = load.status.as_ref().is_some_and(|s| s.operation == status.operation && s.observed_seq > status.observed_seq);
+    let ahead = load
+        .status
+        .as_ref()
+        .is_some_and(|s| s.operation == status.operation && s.observed_seq > status.observed_seq);
     if ahead || load.status.as_ref() == Some(&status) {
         return None;
     }

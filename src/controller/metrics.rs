@@ -65,11 +65,23 @@ impl Default for Metrics {
             registry: Registry::default(),
         };
         registry.register("transitions", "Transitions committed", m.transitions.clone());
-        registry.register("write_failures", "Writes without a 2xx, by what the reply means", m.failures.clone());
+        registry.register(
+            "write_failures",
+            "Writes without a 2xx, by what the reply means",
+            m.failures.clone(),
+        );
         registry.register("effects", "Effects tried, by outcome", m.effects.clone());
-        registry.register("invariants_broken", "Writes held back because an invariant would break", m.broken.clone());
+        registry.register(
+            "invariants_broken",
+            "Writes held back because an invariant would break",
+            m.broken.clone(),
+        );
         registry.register("writes", "Writes that are not transitions", m.writes.clone());
-        registry.register("consistent_reads", "Reads that settled an ambiguous or lost write", m.reads.clone());
+        registry.register(
+            "consistent_reads",
+            "Reads that settled an ambiguous or lost write",
+            m.reads.clone(),
+        );
         registry.register("parked", "Operations parked because a write is impossible", m.parked.clone());
         registry.register("status_write_seconds", "Time of a status PATCH", m.write_seconds.clone());
         Self { registry, ..m }

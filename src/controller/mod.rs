@@ -118,7 +118,9 @@ impl Places {
     async fn take(&self, cluster: &str, all: usize) -> Option<OwnedSemaphorePermit> {
         let semaphore = {
             let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(places.entry(cluster.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(all.max(1)))))
+            Arc::clone(
+                places.entry(cluster.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(all.max(1)))),
+            )
         };
         tokio::time::timeout(Duration::from_millis(100), semaphore.acquire_owned()).await.ok()?.ok()
     }
@@ -167,7 +169,13 @@ pub struct Ctx {
 
 impl Ctx {
     /// A controller's context with empty caches.
-    pub fn new(client: Client, config: Config, writer: WriterId, clock: Arc<dyn Clock>, engines: Registry) -> Self {
+    pub fn new(
+        client: Client,
+        config: Config,
+        writer: WriterId,
+        clock: Arc<dyn Clock>,
+        engines: Registry,
+    ) -> Self {
         Self {
             client,
             config,
@@ -257,7 +265,9 @@ impl Ctx {
     /// A CacheCluster changed: look at it when somebody edited it, and at the operations that wait for it when it can
     /// be used now (or cannot any more). What was only measured anew asks for nothing.
     pub fn changed_cluster(&self, change: &Change<CacheCluster>) {
-        let edited = |c: &CacheCluster| (c.metadata.uid.clone(), c.metadata.generation, c.metadata.deletion_timestamp.clone());
+        let edited = |c: &CacheCluster| {
+            (c.metadata.uid.clone(), c.metadata.generation, c.metadata.deletion_timestamp.clone())
+        };
         let usable = |c: &CacheCluster| {
             let status = c.status.as_ref();
             let ready = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == conditions::READY));
@@ -411,9 +421,12 @@ pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()>) -> Result<()
     shutdown.await;
     tracing::info!("stopping: running work is finished, nothing new is begun");
     ctx.stop();
-    let drained = tokio::time::timeout(ctx.config.drain, async { while workers.join_next().await.is_some() {} });
+    let drained =
+        tokio::time::timeout(ctx.config.drain, async { while workers.join_next().await.is_some() {} });
     if drained.await.is_err() {
-        tracing::warn!("some work did not finish in time; whoever takes over waits until nothing of it can land");
+        tracing::warn!(
+            "some work did not finish in time; whoever takes over waits until nothing of it can land"
+        );
     }
     Ok(())
 }

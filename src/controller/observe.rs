@@ -34,12 +34,20 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
     let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
     let not_ready = |reason, message: String| Target::NotReady { reason, message };
     let Some(cluster) = ctx.clusters.get(&Key::new(namespace, op.spec.target.as_str())) else {
-        let message = format!("there is no CacheCluster {} in namespace {namespace}; create it", op.spec.target);
+        let message =
+            format!("there is no CacheCluster {} in namespace {namespace}; create it", op.spec.target);
         let name = format!("{namespace}/{}", op.spec.target);
         // What still runs there can be stopped and its hold given back; nothing new is begun.
-        let halting = op.status.as_ref().is_some_and(|s| matches!(s.step.as_str(), "pausing" | "cancelling" | "aborting"));
+        let halting = op
+            .status
+            .as_ref()
+            .is_some_and(|s| matches!(s.step.as_str(), "pausing" | "cancelling" | "aborting"));
         let engine = ctx.engines.retired(&name).filter(|_| halting);
-        let lock = ctx.locks.by_index(&(BY_CLAIM, name)).into_iter().find(|l| l.spec.lock.hold_of(op.uid()).is_some());
+        let lock = ctx
+            .locks
+            .by_index(&(BY_CLAIM, name))
+            .into_iter()
+            .find(|l| l.spec.lock.hold_of(op.uid()).is_some());
         return Surroundings { cluster: None, engine, lock, target: not_ready("TargetNotFound", message) };
     };
     let status = cluster.status.as_ref();
@@ -51,16 +59,26 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
     let ready = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == conditions::READY));
     let target = match (broken, ready, status.and_then(|s| s.identity.as_ref())) {
         (Some(why), _, _) => not_ready("TargetInvalid", why),
-        (None, None, _) => not_ready("TargetUnknown", format!("the CacheCluster {} has not been looked at yet", op.spec.target)),
-        (None, Some(c), None) => not_ready("TargetUnknown", format!("who the cache is is not known yet: {}", c.message)),
+        (None, None, _) => not_ready(
+            "TargetUnknown",
+            format!("the CacheCluster {} has not been looked at yet", op.spec.target),
+        ),
+        (None, Some(c), None) => {
+            not_ready("TargetUnknown", format!("who the cache is is not known yet: {}", c.message))
+        }
         (None, Some(c), Some(_)) if matches!(c.reason.as_str(), "AlreadyClaimed" | "IdentityChanged") => {
-            not_ready(if c.reason == "AlreadyClaimed" { "AlreadyClaimed" } else { "IdentityChanged" }, c.message.clone())
+            not_ready(
+                if c.reason == "AlreadyClaimed" { "AlreadyClaimed" } else { "IdentityChanged" },
+                c.message.clone(),
+            )
         }
         (None, Some(_), Some(_)) => Target::Ready,
     };
     // The lock is that of the cache which was last looked at; other addresses may lead to another one.
     let same = status.is_some_and(|s| Some(s.observed_generation) == cluster.metadata.generation);
-    let ours = ready.is_none_or(|c| !matches!(c.reason.as_str(), "AlreadyClaimed" | "IdentityChanged" | "LockUnavailable"));
+    let ours = ready.is_none_or(|c| {
+        !matches!(c.reason.as_str(), "AlreadyClaimed" | "IdentityChanged" | "LockUnavailable")
+    });
     let engine = engine.filter(|_| same && ours);
     Surroundings { cluster: Some(cluster), engine, lock, target }
 }
@@ -74,7 +92,8 @@ pub async fn observe(
     memory: &mut Memory,
 ) -> Observation {
     let now = ctx.clock.instant();
-    let traits = record.folded.intent.as_ref().zip(around.engine.as_ref()).map(|(i, e)| e.describe(&i.effect));
+    let traits =
+        record.folded.intent.as_ref().zip(around.engine.as_ref()).map(|(i, e)| e.describe(&i.effect));
     let intent = intent_view(ctx, record.folded.intent.as_ref(), traits, memory);
     let outcome = memory.own.as_ref().and_then(|own| match &own.sent {
         Sent::Answered(outcome) if is_current(record, &own.nonce.0) => Some(outcome.clone()),
@@ -110,7 +129,9 @@ pub async fn observe(
 fn target_message(target: &Target) -> String {
     match target {
         Target::NotReady { message, .. } => message.clone(),
-        Target::Unknown | Target::Ready => "the CacheCluster was edited and has not been looked at since".into(),
+        Target::Unknown | Target::Ready => {
+            "the CacheCluster was edited and has not been looked at since".into()
+        }
     }
 }
 
@@ -126,7 +147,8 @@ pub fn deleting_for_ms(ctx: &Ctx, op: &DataOperation) -> Option<i64> {
 
 /// Milliseconds from the entry with which the present step began to the newest entry.
 fn step_began_ms(record: &Record) -> i64 {
-    let began = record.tail.iter().rev().find(|e| e.open().is_ok_and(|b| b.from != b.to)).or(record.tail.first());
+    let began =
+        record.tail.iter().rev().find(|e| e.open().is_ok_and(|b| b.from != b.to)).or(record.tail.first());
     match (began.and_then(|e| e.time()), record.last().and_then(|e| e.time())) {
         (Some(a), Some(b)) => (b - a).num_milliseconds().max(0),
         _ => 0,
@@ -137,7 +159,9 @@ fn predecessors(ctx: &Ctx, op: &DataOperation) -> Vec<Predecessor> {
     let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
     let state = |name: &str| match ctx.operations.get(&Key::new(namespace, name)) {
         // One that cannot be read here is there all the same.
-        None if ctx.operations.undecodable(&Key::new(namespace, name)).is_some() => PredecessorState::Unfinished,
+        None if ctx.operations.undecodable(&Key::new(namespace, name)).is_some() => {
+            PredecessorState::Unfinished
+        }
         None => PredecessorState::Missing,
         Some(p) => match p.phase() {
             Some(Phase::Succeeded) => PredecessorState::Succeeded,
@@ -164,7 +188,10 @@ fn rank(op: &DataOperation) -> (i64, Option<i64>, &str) {
 /// Whether an operation wants the lock now.
 pub fn waits(op: &DataOperation) -> bool {
     let control = &op.spec.control;
-    op.phase() == Some(Phase::Queued) && !control.suspend && !control.cancel && op.metadata.deletion_timestamp.is_none()
+    op.phase() == Some(Phase::Queued)
+        && !control.suspend
+        && !control.cancel
+        && op.metadata.deletion_timestamp.is_none()
 }
 
 /// Those who wait for the same engine and come before `op`.
@@ -216,7 +243,12 @@ fn lock_view(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundin
 }
 
 /// How the persisted intent stands, by this process' own clock.
-fn intent_view(ctx: &Ctx, intent: Option<&Intent>, traits: Option<EffectTraits>, memory: &mut Memory) -> IntentView {
+fn intent_view(
+    ctx: &Ctx,
+    intent: Option<&Intent>,
+    traits: Option<EffectTraits>,
+    memory: &mut Memory,
+) -> IntentView {
     use super::memory::ForeignIntent;
     let Some(intent) = intent else {
         memory.own = None;
@@ -224,17 +256,21 @@ fn intent_view(ctx: &Ctx, intent: Option<&Intent>, traits: Option<EffectTraits>,
         return IntentView::None;
     };
     let now = ctx.clock.instant();
-    let landing = traits.map_or(ctx.config.unknown_effect_ms, |t| t.call_timeout_ms.saturating_add(t.longest_delay_ms));
+    let landing =
+        traits.map_or(ctx.config.unknown_effect_ms, |t| t.call_timeout_ms.saturating_add(t.longest_delay_ms));
     let left = |since, wait: i64| match wait - ms_between(since, now) {
         left if left > 0 => IntentView::Landing { remaining_ms: left },
         _ => IntentView::Expired,
     };
-    if let Some(own) = memory.own.as_ref().filter(|o| intent.writer == ctx.writer && o.nonce == intent.nonce) {
+    if let Some(own) = memory.own.as_ref().filter(|o| intent.writer == ctx.writer && o.nonce == intent.nonce)
+    {
         return match &own.sent {
             Sent::No if ms_between(own.patched_at, now) < intent.send_for_ms => IntentView::Sendable,
             Sent::No => IntentView::Expired,
             Sent::At(at) => left(*at, landing),
-            Sent::Answered(Outcome::Unknown { .. }) => left(own.patched_at, intent.send_for_ms.saturating_add(landing)),
+            Sent::Answered(Outcome::Unknown { .. }) => {
+                left(own.patched_at, intent.send_for_ms.saturating_add(landing))
+            }
             Sent::Answered(Outcome::Done(_) | Outcome::Refused { .. }) => IntentView::Expired,
         };
     }

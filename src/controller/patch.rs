@@ -56,7 +56,11 @@ pub fn transition(
 ///
 /// # Errors
 /// When a status does not serialise.
-pub fn display(uid: &str, old: &DataOperationStatus, new: &DataOperationStatus) -> Result<Ops, serde_json::Error> {
+pub fn display(
+    uid: &str,
+    old: &DataOperationStatus,
+    new: &DataOperationStatus,
+) -> Result<Ops, serde_json::Error> {
     let mut ops = vec![test("/metadata/uid", uid), test("/status/seq", old.seq.0)];
     let kept = ops.len();
     let (before, mut after) = (fields(old)?, fields(new)?);
@@ -79,7 +83,11 @@ fn changed(before: &Map<String, Value>, after: &Map<String, Value>, ops: &mut Op
     }
 }
 
-fn tail(old: &DataOperationStatus, new: &DataOperationStatus, ops: &mut Ops) -> Result<(), serde_json::Error> {
+fn tail(
+    old: &DataOperationStatus,
+    new: &DataOperationStatus,
+    ops: &mut Ops,
+) -> Result<(), serde_json::Error> {
     let first = new.tail.first().map(|e| e.seq);
     let gone = old.tail.iter().take_while(|e| first.is_none_or(|f| e.seq < f)).count();
     if gone > TRIM_ONE_BY_ONE {

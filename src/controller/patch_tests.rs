@@ -15,7 +15,20 @@ fn records(n: usize) -> Vec<Record> {
     let sign = Signature { by: &writer, at: DateTime::UNIX_EPOCH, because: "test" };
     let change = |event| Change { event: Event::Shared(event), intent: None, sealed_through: None };
     let plan = plan_hash(&spec).unwrap();
-    let mut all = vec![Record::birth("u", &spec, &change(Shared::Created { machine: ratchet_state_machine::MACHINE_VERSION, after: false, approval: false, plan }), &sign).unwrap()];
+    let mut all = vec![
+        Record::birth(
+            "u",
+            &spec,
+            &change(Shared::Created {
+                machine: ratchet_state_machine::MACHINE_VERSION,
+                after: false,
+                approval: false,
+                plan,
+            }),
+            &sign,
+        )
+        .unwrap(),
+    ];
     all.push(all[0].append(&change(Shared::HoldGranted { epoch: 1 }), &sign).unwrap());
     while all.len() < n {
         let next = all[all.len() - 1].append(&change(Shared::CancelTooLate {}), &sign).unwrap();

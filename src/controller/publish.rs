@@ -4,9 +4,9 @@
 use super::Ctx;
 use super::memory::Memory;
 use super::write::{self, Part};
+use crate::api::DataOperation;
 use crate::api::conditions::{self, FINISHED, PROGRESSING, STALLED, SUCCEEDED, Wanted};
 use crate::api::operation::{DataOperationStatus, ProgressStatus, WaitingStatus};
-use crate::api::DataOperation;
 use crate::clock::ms_between;
 use ratchet_state_machine::decision::{Progress, WaitingOn};
 use ratchet_state_machine::effect::percent;
@@ -83,18 +83,39 @@ fn wanted(status: &DataOperationStatus, waiting: Option<&WaitingOn>) -> Vec<Want
     let reason = why.map_or(name, |w| w.reason.as_str());
     let message = why.map_or_else(|| format!("in step {}", status.step), |w| w.message.clone());
     let finished = phase.terminal();
-    let getting_on = !finished && phase != Phase::Stuck && waiting.is_none_or(|w| matches!(w, WaitingOn::Work(_)));
+    let getting_on =
+        !finished && phase != Phase::Stuck && waiting.is_none_or(|w| matches!(w, WaitingOn::Work(_)));
     vec![
-        Wanted::new(FINISHED, finished, if finished { reason } else { name }, if finished { message.clone() } else { String::new() }),
-        Wanted::new(SUCCEEDED, phase == Phase::Succeeded, if finished { reason } else { name }, if finished { message.clone() } else { String::new() }),
+        Wanted::new(
+            FINISHED,
+            finished,
+            if finished { reason } else { name },
+            if finished { message.clone() } else { String::new() },
+        ),
+        Wanted::new(
+            SUCCEEDED,
+            phase == Phase::Succeeded,
+            if finished { reason } else { name },
+            if finished { message.clone() } else { String::new() },
+        ),
         Wanted::new(PROGRESSING, getting_on, reason, message.clone()),
-        Wanted::new(STALLED, phase == Phase::Stuck, reason, if phase == Phase::Stuck { message } else { String::new() }),
+        Wanted::new(
+            STALLED,
+            phase == Phase::Stuck,
+            reason,
+            if phase == Phase::Stuck { message } else { String::new() },
+        ),
     ]
 }
 
 /// Shows why the operation waits, or how far it is: when the reason changed, or when enough has happened. Gives back
 /// the milliseconds after which something that is new now has to be shown.
-pub async fn waiting(ctx: &Ctx, op: &Arc<DataOperation>, reason: &WaitingOn, memory: &mut Memory) -> Option<i64> {
+pub async fn waiting(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    reason: &WaitingOn,
+    memory: &mut Memory,
+) -> Option<i64> {
     let old = op.status.as_ref()?;
     let now = ctx.clock.instant();
     let mut new = dressed(ctx, op, Some(old), old.clone(), Some(reason));
@@ -106,14 +127,15 @@ pub async fn waiting(ctx: &Ctx, op: &Arc<DataOperation>, reason: &WaitingOn, mem
     // A new reason is shown at once; a new text or figure of the same reason waits for its turn.
     let word = |s: &DataOperationStatus| s.waiting_on.as_ref().map(|w| w.reason.clone());
     let owed = shown.map_or(0, |(at, _)| DISPLAY_EVERY_MS - ms_between(at, now));
-    let moved = old.progress != new.progress && shown.is_none_or(|(_, was)| measure.is_some_and(|m| m != was));
+    let moved =
+        old.progress != new.progress && shown.is_none_or(|(_, was)| measure.is_some_and(|m| m != was));
     let changed = old.waiting_on != new.waiting_on || old.conditions != new.conditions;
     if word(old) == word(&new) && (owed > 0 || !(changed || moved)) {
         return (changed || moved).then_some(owed);
     }
     memory.published = Some((now, measure.unwrap_or(0)));
-    show(ctx, op, old, &new).await;
-    None
+    // A favour that did not go through is tried again at the next turn.
+    (!show(ctx, op, old, &new).await).then_some(DISPLAY_EVERY_MS)
 }
 
 fn progress_status(progress: &Progress, elapsed_ms: i64) -> ProgressStatus {
@@ -140,15 +162,20 @@ fn duration(seconds: i64) -> String {
     }
 }
 
-/// A display write is a favour: it is tried once, and what goes wrong is only counted.
-async fn show(ctx: &Ctx, op: &Arc<DataOperation>, old: &DataOperationStatus, new: &DataOperationStatus) {
+/// Writes what is for display. Whether nothing is left to write.
+async fn show(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    old: &DataOperationStatus,
+    new: &DataOperationStatus,
+) -> bool {
     let name = op.metadata.name.as_deref().unwrap_or_default();
     let ops = match super::patch::display(op.uid(), old, new) {
-        Ok(ops) if ops.is_empty() => return,
+        Ok(ops) if ops.is_empty() => return true,
         Ok(ops) => ops,
         Err(error) => {
             tracing::error!(operation = name, %error, "a status does not serialise");
-            return;
+            return true;
         }
     };
     match write::patch(ctx, &super::commit::api(ctx, op), Part::Status, name, Value::Array(ops)).await {
@@ -157,7 +184,12 @@ async fn show(ctx: &Ctx, op: &Arc<DataOperation>, old: &DataOperationStatus, new
             if let Some(change) = ctx.operations.apply(object) {
                 ctx.notify_mirrors(&change);
             }
+            true
         }
-        Err(reply) => tracing::debug!(operation = name, reply = reply.name(), "the display was not written"),
+        Err(reply) => {
+            tracing::debug!(operation = name, reply = reply.name(), "the display was not written");
+            // Somebody wrote a transition: what was to be shown is out of date.
+            reply == super::reply::Reply::Lost || reply == super::reply::Reply::Gone
+        }
     }
 }

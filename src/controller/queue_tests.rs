@@ -47,7 +47,14 @@ async fn the_earlier_appointment_wins_and_an_event_expedites() {
 #[tokio::test(start_paused = true)]
 async fn a_closed_queue_lets_every_worker_go() {
     let q = Arc::new(queue());
-    let waiting: Vec<_> = (0..3).map(|_| tokio::spawn({ let q = Arc::clone(&q); async move { q.next().await } })).collect();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            tokio::spawn({
+                let q = Arc::clone(&q);
+                async move { q.next().await }
+            })
+        })
+        .collect();
     tokio::task::yield_now().await;
     q.close();
     q.add(1);

@@ -65,7 +65,8 @@ type Step = ControlFlow<Turn, Arc<DataOperation>>;
 async fn step(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Step {
     let now = ctx.clock.instant();
     let wall = ctx.clock.now();
-    let age = op.metadata.creation_timestamp.as_ref().map_or(0, |t| (wall.timestamp() - t.0.as_second()) * 1000);
+    let age =
+        op.metadata.creation_timestamp.as_ref().map_or(0, |t| (wall.timestamp() - t.0.as_second()) * 1000);
     let Some(status) = &op.status else {
         memory.see(op.seq(), true, now, age, 0);
         return begin(ctx, op, memory).await;
@@ -167,7 +168,12 @@ async fn carry_out(
     }
 }
 
-fn after_commit(ctx: &Ctx, op: &Arc<DataOperation>, done: Result<Committed, CommitError>, memory: &mut Memory) -> Step {
+fn after_commit(
+    ctx: &Ctx,
+    op: &Arc<DataOperation>,
+    done: Result<Committed, CommitError>,
+    memory: &mut Memory,
+) -> Step {
     match done {
         Ok(Committed::Done(next)) => ControlFlow::Continue(next),
         // The cache has the newer state, and its change has put the operation back into the queue.
@@ -195,7 +201,8 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
     let Some(own) = memory.own.as_mut().filter(|o| o.nonce == intent.nonce) else { return };
     let Some(engine) = &around.engine else {
         let message = "the CacheCluster is gone".into();
-        own.sent = Sent::Answered(Outcome::Refused { reason: "TargetNotFound".into(), message, retryable: true });
+        own.sent =
+            Sent::Answered(Outcome::Refused { reason: "TargetNotFound".into(), message, retryable: true });
         return;
     };
     let at = ctx.clock.instant();
@@ -205,7 +212,13 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
     own.sent = Sent::At(at);
     let window = Duration::from_millis(u64::try_from(intent.send_for_ms).unwrap_or(0));
     let send_before = own.patched_at + window;
-    let call = Call { effect: &intent.effect, spec: &op.spec, token: &intent.token, fence: intent.fence, send_before };
+    let call = Call {
+        effect: &intent.effect,
+        spec: &op.spec,
+        token: &intent.token,
+        fence: intent.fence,
+        send_before,
+    };
     let outcome = engine.perform(call).await;
     ctx.metrics.effect(intent.effect.name(), &outcome);
     own.sent = match outcome {

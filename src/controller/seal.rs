@@ -32,7 +32,9 @@ pub async fn segment(ctx: &Ctx, op: &DataOperation, record: &Record) -> Sealed {
     let api: Api<OperationJournal> = Api::namespaced(ctx.client.clone(), namespace);
     let name = segment_name(op.uid(), first.seq);
     let wanted = last.seq;
-    let Some(segment) = build(op, record, &name, entries) else { return Sealed::Later(ctx.config.parked_retry) };
+    let Some(segment) = build(op, record, &name, entries) else {
+        return Sealed::Later(ctx.config.parked_retry);
+    };
     match write::create(ctx, &api, &segment).await {
         Ok(_) => {
             ctx.metrics.segment();
@@ -51,7 +53,9 @@ pub async fn segment(ctx: &Ctx, op: &DataOperation, record: &Record) -> Sealed {
 /// A segment of that name exists: it holds the same entries up to its own end.
 async fn adopt(ctx: &Ctx, api: &Api<OperationJournal>, name: &str, record: &Record) -> Sealed {
     match write::get(ctx, api, name).await {
-        Ok(Some(found)) if found.spec.last_seq <= record.folded.seq => Sealed::Through(found.spec.last_seq, true),
+        Ok(Some(found)) if found.spec.last_seq <= record.folded.seq => {
+            Sealed::Through(found.spec.last_seq, true)
+        }
         Ok(Some(_)) => Sealed::Later(Duration::from_millis(200)),
         Ok(None) | Err(_) => Sealed::Later(Duration::from_secs(1)),
     }

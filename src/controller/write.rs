@@ -25,7 +25,8 @@ pub async fn patch<K>(ctx: &Ctx, api: &Api<K>, part: Part, name: &str, ops: Valu
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let body = serde_json::from_value::<json_patch::Patch>(ops).map_err(|e| Reply::Rule(format!("the patch does not parse: {e}")))?;
+    let body = serde_json::from_value::<json_patch::Patch>(ops)
+        .map_err(|e| Reply::Rule(format!("the patch does not parse: {e}")))?;
     let (params, patch) = (PatchParams::default(), Patch::Json::<()>(body));
     let reply = tokio::time::timeout(ctx.config.api_timeout, async {
         match part {
@@ -60,7 +61,10 @@ where
     judge(ctx, tokio::time::timeout(ctx.config.api_timeout, api.get_opt(name)).await)
 }
 
-fn judge<T>(ctx: &Ctx, reply: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>) -> Result<T, Reply> {
+fn judge<T>(
+    ctx: &Ctx,
+    reply: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>,
+) -> Result<T, Reply> {
     let reply = match reply {
         Ok(Ok(object)) => return Ok(object),
         Ok(Err(error)) => classify(Some(&error)),

@@ -29,7 +29,9 @@ impl Registry {
     #[must_use]
     pub fn new(options: alluxio::Options) -> Self {
         Self::with(move |spec| match spec.engine {
-            EngineKind::Alluxio => alluxio::Alluxio::connect(&spec.attached, &options).map(|a| Arc::new(a) as _),
+            EngineKind::Alluxio => {
+                alluxio::Alluxio::connect(&spec.attached, &options).map(|a| Arc::new(a) as _)
+            }
         })
     }
 

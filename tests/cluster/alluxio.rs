@@ -1,6 +1,9 @@
 //! A real Alluxio on the bench's node, and a stage for one test: a namespace, a CacheCluster, a controller.
 
-use super::{Bench, Replica, TestNamespace, bench, cluster, create, operation, settled, sh, unique, wait_for};
+pub use super::tree::Tree;
+use super::{
+    Bench, Replica, TestNamespace, bench, cluster, create, operation, settled, sh, unique, wait_for,
+};
 use kube::{Api, Client};
 use ratchet::api::{CacheCluster, DataOperation, TargetLock};
 use ratchet::engine::alluxio::client::{AlluxioClient, ClientOptions, LoadProgress, Security, TreeSummary};
@@ -8,7 +11,6 @@ use ratchet_state_machine::effect::Effect;
 use ratchet_state_machine::journal::{Body, Entry};
 use ratchet_state_machine::machine::Phase;
 use serde_json::{Value, json};
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,8 +38,13 @@ pub struct Alluxio {
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Tests that share one Alluxio take turns: an engine belongs to one CacheCluster at a time.
-pub fn turn() -> MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn turn() -> Turn {
+    Turn { _guard: ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// The turn of one test; whoever waits for it stands on a thread of its own.
+pub struct Turn {
+    _guard: MutexGuard<'static, ()>,
 }
 
 impl Alluxio {
@@ -55,7 +62,12 @@ impl Alluxio {
     /// Where it is now (addresses change when pods are replaced).
     pub fn find(bench_: &Bench, name: &str) -> Self {
         let said = sh(&mut bench(&["alluxio", "status", name]));
-        let mut found = Self { name: name.into(), masters: vec![], workers: vec![], root: bench_.ufs.join(name).join("root") };
+        let mut found = Self {
+            name: name.into(),
+            masters: vec![],
+            workers: vec![],
+            root: bench_.ufs.join(name).join("root"),
+        };
         for line in said.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
@@ -84,26 +96,17 @@ impl Alluxio {
         sh(Command::new("kill").arg(signal).args(found));
     }
 
-    /// The same for every worker.
-    pub fn signal_workers(&self, signal: &str) {
-        let found = self.worker_processes();
-        assert_eq!(found.len(), self.workers.len(), "each worker is one process: {found:?}");
-        sh(Command::new("kill").arg(signal).args(found));
-    }
-
     fn master_process(&self, ordinal: usize) -> String {
-        format!("-Dalluxio.master.hostname=alluxio-master-{ordinal}.alluxio-master.{}.svc.cluster.local ", self.name)
-    }
-
-    fn worker_processes(&self) -> Vec<String> {
-        self.workers.iter().flat_map(|[_, ip, ..]| servers(&format!("-Dalluxio.worker.hostname={ip} "))).collect()
+        format!(
+            "-Dalluxio.master.hostname=alluxio-master-{ordinal}.alluxio-master.{}.svc.cluster.local ",
+            self.name
+        )
     }
 
     /// Lets what a test has frozen go on.
     fn thaw(&self) {
         let masters = (0..self.masters.len()).flat_map(|i| servers(&self.master_process(i)));
-        let all: Vec<String> = masters.chain(self.worker_processes()).collect();
-        let _ = Command::new("kill").arg("-CONT").args(all).output();
+        let _ = Command::new("kill").arg("-CONT").args(masters).output();
     }
 
     /// Removes it.
@@ -128,64 +131,11 @@ impl Alluxio {
 
 /// Process ids of servers with this setting; the shells of the same pods have it too.
 fn servers(setting: &str) -> Vec<String> {
-    let found = Command::new("pgrep").args(["-f", "--", &format!("{setting}.* alluxio.(master|worker).Alluxio")]).output();
+    let found = Command::new("pgrep")
+        .args(["-f", "--", &format!("{setting}.* alluxio.master.AlluxioMaster")])
+        .output();
     let found = String::from_utf8(found.expect("pgrep runs").stdout).expect("numbers");
     found.split_whitespace().map(str::to_owned).collect()
-}
-
-/// A directory of the under-storage that goes with the test.
-pub struct Tree {
-    /// Path in the cache's namespace.
-    pub path: String,
-    /// The same on this machine.
-    pub dir: PathBuf,
-}
-
-impl Tree {
-    /// Adds `count` files of `size` bytes, a hundred in a folder; no two bytes patterns are alike.
-    pub fn files(&self, count: usize, size: usize) -> &Self {
-        for i in 0..count {
-            let folder = self.dir.join(format!("part {:03}", i / 100));
-            if i % 100 == 0 {
-                fs::create_dir_all(&folder).expect("a folder");
-            }
-            self.file(&format!("part {:03}/file-{i}-ä", i / 100), size);
-        }
-        self
-    }
-
-    /// Adds one file.
-    pub fn file(&self, name: &str, size: usize) -> &Self {
-        let mut x = 0x9E37_79B9_u32 ^ u32::try_from(name.len() + size).unwrap_or(1);
-        let mut next = || {
-            x ^= x << 13;
-            x ^= x >> 17;
-            x ^= x << 5;
-            x.to_le_bytes()
-        };
-        let block: Vec<u8> = (0..1024).flat_map(|_| next()).collect();
-        let content: Vec<u8> = name.bytes().chain(block.iter().copied().cycle()).take(size).collect();
-        fs::write(self.dir.join(name), content).expect("a file");
-        self
-    }
-
-    /// Adds a file that takes no room in the under-storage.
-    pub fn sparse(&self, name: &str, size: u64) -> &Self {
-        fs::File::create(self.dir.join(name)).and_then(|f| f.set_len(size)).expect("a sparse file");
-        self
-    }
-
-    /// Names, sizes, times, modes and contents of everything in it.
-    pub fn fingerprint(&self) -> String {
-        let script = r#"cd "$1" && find . -printf '%p %y %s %T@ %m\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum"#;
-        sh(Command::new("bash").args(["-c", script, "fingerprint"]).arg(&self.dir))
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
-    }
 }
 
 /// Everything that one test needs. The next test gets its turn when it is dropped.
@@ -205,15 +155,20 @@ pub struct Stage {
     /// How the Alluxio authenticates.
     pub mode: &'static str,
     own: bool,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Stage {
     /// A stage on the shared Alluxio.
     pub async fn shared(stem: &str) -> Option<Self> {
+        Self::named(stem, SHARED).await
+    }
+
+    /// A stage on an Alluxio that stays up for the next test that names it.
+    pub async fn named(stem: &str, alluxio: &str) -> Option<Self> {
         let bench = Bench::node()?;
         let turn = turn();
-        let alluxio = Alluxio::up(&bench, SHARED, &[]);
+        let alluxio = Alluxio::up(&bench, alluxio, &[]);
         Some(Self::over(bench, alluxio, "NoSasl", stem, false, turn).await)
     }
 
@@ -232,7 +187,7 @@ impl Stage {
         mode: &'static str,
         stem: &str,
         own: bool,
-        turn: MutexGuard<'static, ()>,
+        turn: Turn,
     ) -> Self {
         let ns = bench.namespace(stem);
         let admin = bench.client("admin").await;
@@ -261,7 +216,7 @@ impl Stage {
     pub fn tree(&self, stem: &str) -> Tree {
         let name = format!("{stem}-{}", unique());
         let dir = self.alluxio.root.join(&name);
-        fs::create_dir_all(&dir).expect("a folder of the under-storage");
+        std::fs::create_dir_all(&dir).expect("a folder of the under-storage");
         Tree { path: format!("/{name}"), dir }
     }
 
@@ -281,7 +236,12 @@ impl Stage {
     }
 
     /// Waits until an operation says something.
-    pub async fn until(&self, name: &str, seconds: u64, mut wanted: impl FnMut(&DataOperation) -> bool) -> DataOperation {
+    pub async fn until(
+        &self,
+        name: &str,
+        seconds: u64,
+        mut wanted: impl FnMut(&DataOperation) -> bool,
+    ) -> DataOperation {
         let limit = Duration::from_secs(seconds);
         wait_for(&self.admin, &self.ns.name, name, limit, |op| op.filter(|o| wanted(o)).cloned()).await
     }
@@ -322,13 +282,17 @@ impl Stage {
     /// `ratchet VERB NAME`, as a user.
     pub fn ratchet(&self, verb: &str, name: &str, more: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ratchet"));
-        command.args([verb, name, "-n", &self.ns.name]).args(more).env("KUBECONFIG", self.bench.kubeconfig("admin"));
+        command
+            .args([verb, name, "-n", &self.ns.name])
+            .args(more)
+            .env("KUBECONFIG", self.bench.kubeconfig("admin"));
         sh(&mut command)
     }
 
     /// The whole journal of an operation; its numbers are checked and its chain is proved.
     pub fn journal(&self, name: &str) -> Vec<(Entry, Body)> {
-        let entries: Vec<Entry> = serde_json::from_str(&self.ratchet("history", name, &["-o", "json"])).expect("entries");
+        let entries: Vec<Entry> =
+            serde_json::from_str(&self.ratchet("history", name, &["-o", "json"])).expect("entries");
         let all: Vec<_> = entries.into_iter().map(|e| (e.clone(), e.open().expect("a body"))).collect();
         let numbers: Vec<i64> = all.iter().map(|(e, _)| e.seq.0).collect();
         assert_eq!(numbers, (1..=i64::try_from(all.len()).expect("few")).collect::<Vec<_>>(), "{name}");
@@ -375,12 +339,17 @@ impl Drop for Stage {
             self.alluxio.thaw();
         }
         let mut get = self.bench.kubectl_as("admin");
-        let lock = get.args(["-n", &self.ns.name, "get", "cacheclusters", CACHE, "-o", "jsonpath={.status.lock}"]).output();
+        let lock = get
+            .args(["-n", &self.ns.name, "get", "cacheclusters", CACHE, "-o", "jsonpath={.status.lock}"])
+            .output();
         let mut delete = self.bench.kubectl_as("admin");
-        let _ = delete.args(["-n", &self.ns.name, "delete", "cacheclusters", "--all", "--wait=false"]).output();
+        let _ =
+            delete.args(["-n", &self.ns.name, "delete", "cacheclusters", "--all", "--wait=false"]).output();
         if self.own {
             Alluxio::down(&self.alluxio.name);
-            if let Some(lock) = lock.ok().and_then(|o| String::from_utf8(o.stdout).ok()).filter(|l| !l.is_empty()) {
+            if let Some(lock) =
+                lock.ok().and_then(|o| String::from_utf8(o.stdout).ok()).filter(|l| !l.is_empty())
+            {
                 self.bench.as_control_plane(&["delete", "targetlocks", &lock, "--wait=false"]);
             }
         }

@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use ratchet::api::cluster::Member;
 use ratchet::engine::{Call, Engine, EngineInfo};
 use ratchet_state_machine::effect::{
-    Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query, Receipt,
-    TreeView, Trouble, TroubleKind,
+    Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query,
+    Receipt, TreeView, Trouble, TroubleKind,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,7 +85,10 @@ impl FakeEngine {
     fn gate(&self) -> Result<Duration, Trouble> {
         let world = self.world();
         if world.unreachable {
-            return Err(Trouble { kind: TroubleKind::Unreachable, message: "nobody answers at fake:1".into() });
+            return Err(Trouble {
+                kind: TroubleKind::Unreachable,
+                message: "nobody answers at fake:1".into(),
+            });
         }
         Ok(world.delay)
     }
@@ -129,14 +132,24 @@ impl Engine for FakeEngine {
         async move {
             let delay = match self.gate() {
                 Ok(delay) => delay,
-                Err(t) => return Outcome::Refused { reason: "EngineUnreachable".into(), message: t.message, retryable: true },
+                Err(t) => {
+                    return Outcome::Refused {
+                        reason: "EngineUnreachable".into(),
+                        message: t.message,
+                        retryable: true,
+                    };
+                }
             };
             pause(delay).await;
             let path = call.effect.path(call.spec).unwrap_or_default().to_owned();
             let mut world = self.world();
             if world.refuse > 0 {
                 world.refuse -= u32::from(world.refuse != u32::MAX);
-                return Outcome::Refused { reason: "Grumpy".into(), message: "not now".into(), retryable: true };
+                return Outcome::Refused {
+                    reason: "Grumpy".into(),
+                    message: "not now".into(),
+                    retryable: true,
+                };
             }
             world.log.push(format!("{} {} {}", call.effect.name(), call.token, call.fence));
             let receipt = world.apply(call.effect, &path);
@@ -164,7 +177,9 @@ async fn pause(delay: Duration) {
 impl World {
     fn answer(&mut self, query: &Query) -> Answer {
         match query {
-            Query::Health => Answer::Health(Health { live_workers: 1, capacity_bytes: i64::MAX / 4, load_replicas: false }),
+            Query::Health => {
+                Answer::Health(Health { live_workers: 1, capacity_bytes: i64::MAX / 4, load_replicas: false })
+            }
             Query::Metadata { path, then, .. } => {
                 if self.missing.contains(path) {
                     return Answer::Metadata(MetadataView::Missing, None);
@@ -202,7 +217,11 @@ impl World {
                 s.looks_left -= 1;
             }
         }
-        let done = if takes == 0 || takes == u32::MAX { 0 } else { BYTES * i64::from(takes - s.looks_left.min(takes)) / i64::from(takes) };
+        let done = if takes == 0 || takes == u32::MAX {
+            0
+        } else {
+            BYTES * i64::from(takes - s.looks_left.min(takes)) / i64::from(takes)
+        };
         JobView {
             state: s.job.clone().unwrap_or(JobState::Absent),
             total_bytes: Some(BYTES),
@@ -218,7 +237,9 @@ impl World {
         match effect {
             Effect::LoadMetadata { .. } => Receipt { task: Some(1), ..Receipt::default() },
             Effect::CancelMetadata { .. } => Receipt::default(),
-            Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => Receipt { attached: true, ..Receipt::default() },
+            Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => {
+                Receipt { attached: true, ..Receipt::default() }
+            }
             Effect::SubmitLoad { .. } => {
                 s.submits += 1;
                 s.looks_left = takes;

@@ -16,6 +16,7 @@ pub mod fake;
 pub mod faults;
 pub mod legal;
 pub mod stage;
+pub mod tree;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -120,7 +121,8 @@ impl Bench {
         if doctor.status.success() {
             return true;
         }
-        let said = String::from_utf8_lossy(&doctor.stdout).into_owned() + &String::from_utf8_lossy(&doctor.stderr);
+        let said =
+            String::from_utf8_lossy(&doctor.stdout).into_owned() + &String::from_utf8_lossy(&doctor.stderr);
         let line = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ");
         assert!(std::env::var_os("CI").is_none(), "CI needs the {} level of the bench: {line}", level.word());
         eprintln!("skipped: the {} level of the bench needs: {line}", level.word());
@@ -131,7 +133,10 @@ impl Bench {
         let exports = sh(&mut bench(&["env"]));
         let get = |name: &str| {
             let prefix = format!("export {name}=");
-            let line = exports.lines().find_map(|l| l.strip_prefix(&prefix)).unwrap_or_else(|| panic!("{name}: {exports}"));
+            let line = exports
+                .lines()
+                .find_map(|l| l.strip_prefix(&prefix))
+                .unwrap_or_else(|| panic!("{name}: {exports}"));
             line.trim_matches(['\'', '"']).to_owned()
         };
         let run = PathBuf::from(get("RATCHET_BENCH_RUN"));
@@ -145,23 +150,43 @@ impl Bench {
         self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f"], &[&root.join("crds")]);
         self.kubectl(&["apply", "-f"], &[&root.join("charts/ratchet/templates/clusterrole.yaml")]);
         let account = json!([
-            Namespace { metadata: ObjectMeta { name: Some("ratchet-system".into()), ..ObjectMeta::default() }, ..Namespace::default() },
+            Namespace {
+                metadata: ObjectMeta { name: Some("ratchet-system".into()), ..ObjectMeta::default() },
+                ..Namespace::default()
+            },
             ServiceAccount {
-                metadata: ObjectMeta { name: Some("ratchet".into()), namespace: Some("ratchet-system".into()), ..ObjectMeta::default() },
+                metadata: ObjectMeta {
+                    name: Some("ratchet".into()),
+                    namespace: Some("ratchet-system".into()),
+                    ..ObjectMeta::default()
+                },
                 ..ServiceAccount::default()
             },
-            binding("ratchet-controller", "ratchet-controller", json!({"kind": "ServiceAccount", "name": "ratchet", "namespace": "ratchet-system"})),
+            binding(
+                "ratchet-controller",
+                "ratchet-controller",
+                json!({"kind": "ServiceAccount", "name": "ratchet", "namespace": "ratchet-system"})
+            ),
         ]);
         for object in account.as_array().expect("an array") {
             self.apply(object);
         }
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f"], &[&root.join("crds/dataoperations.yaml")]);
-        let token = self.kubectl(&["-n", "ratchet-system", "create", "token", "ratchet", "--duration=24h"], &[]);
-        let admin = std::fs::read_to_string(self.run.join("admin.kubeconfig")).expect("the admin's kubeconfig");
+        self.kubectl(
+            &["wait", "--for=condition=Established", "--timeout=60s", "-f"],
+            &[&root.join("crds/dataoperations.yaml")],
+        );
+        let token =
+            self.kubectl(&["-n", "ratchet-system", "create", "token", "ratchet", "--duration=24h"], &[]);
+        let admin =
+            std::fs::read_to_string(self.run.join("admin.kubeconfig")).expect("the admin's kubeconfig");
         let mut config: Value = serde_yaml_ng::from_str(&admin).expect("a kubeconfig is YAML");
         config["users"][0]["user"] = json!({"token": token.trim()});
         let text = serde_yaml_ng::to_string(&config).expect("YAML");
-        std::fs::write(self.run.join("controller.kubeconfig"), text).expect("the kubeconfig is written");
+        // Other test programs may be reading it: they see the old one or the new one.
+        let fresh = self.run.join(format!("controller-{}.kubeconfig", unique()));
+        std::fs::write(&fresh, text).expect("the kubeconfig is written");
+        std::fs::rename(&fresh, self.run.join("controller.kubeconfig"))
+            .expect("the kubeconfig takes its place");
     }
 
     /// Path of the kubeconfig of `admin`, `alice`, `bob` or `controller`.
@@ -199,7 +224,9 @@ impl Bench {
     /// A client of a user. Its own retries are off.
     pub async fn client(&self, user: &str) -> Client {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig(user)).expect("a kubeconfig");
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a config");
         config.default_retry = false;
         Client::try_from(config).expect("a client")
     }
@@ -245,7 +272,14 @@ impl Drop for TestNamespace {
         sh.env("PATH", &self.bench.path).env("KUBECONFIG", self.bench.kubeconfig("admin"));
         let _ = sh.args(["-c", strip, "strip", &self.name]).output();
         // Journals go at the word of the control plane only, and the bench's own signs its calls as the admin.
-        self.bench.as_control_plane(&["-n", &self.name, "delete", "operationjournals", "--all", "--wait=false"]);
+        self.bench.as_control_plane(&[
+            "-n",
+            &self.name,
+            "delete",
+            "operationjournals",
+            "--all",
+            "--wait=false",
+        ]);
     }
 }
 
@@ -322,16 +356,32 @@ pub struct InProcess {
 impl InProcess {
     /// Starts one for a namespace.
     pub async fn start(bench: &Bench, namespace: &str, engine: Arc<dyn Engine>) -> Self {
-        Self::with(bench, namespace, engine, controller::Config { send_for_ms: 500, unknown_effect_ms: 500, ..controller::Config::default() }).await
+        Self::with(
+            bench,
+            namespace,
+            engine,
+            controller::Config { send_for_ms: 500, unknown_effect_ms: 500, ..controller::Config::default() },
+        )
+        .await
     }
 
     /// The same with a configuration; its watch is limited to the namespace.
-    pub async fn with(bench: &Bench, namespace: &str, engine: Arc<dyn Engine>, config: controller::Config) -> Self {
+    pub async fn with(
+        bench: &Bench,
+        namespace: &str,
+        engine: Arc<dyn Engine>,
+        config: controller::Config,
+    ) -> Self {
         Self::with_client(bench.client("controller").await, namespace, engine, config)
     }
 
     /// The same with a client of the test's choice.
-    pub fn with_client(client: Client, namespace: &str, engine: Arc<dyn Engine>, config: controller::Config) -> Self {
+    pub fn with_client(
+        client: Client,
+        namespace: &str,
+        engine: Arc<dyn Engine>,
+        config: controller::Config,
+    ) -> Self {
         let config = controller::Config {
             probe_every: Duration::from_secs(1),
             watch: WatchOptions { namespace: Some(namespace.to_owned()), ..WatchOptions::default() },
@@ -384,7 +434,8 @@ pub fn load(namespace: &str, name: &str, target: &str, paths: &[&str]) -> DataLo
 
 /// A DataOperation with the given `spec.operation` and whatever else `more` sets.
 pub fn operation(namespace: &str, name: &str, target: &str, arm: Value, more: Value) -> DataOperation {
-    let mut spec = json!({"target": target, "operation": arm, "retryPolicy": {"limit": 2, "backoffSeconds": 1}});
+    let mut spec =
+        json!({"target": target, "operation": arm, "retryPolicy": {"limit": 2, "backoffSeconds": 1}});
     if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
         spec.extend(more);
     }
@@ -405,11 +456,19 @@ where
         + serde::de::DeserializeOwned
         + std::fmt::Debug,
 {
-    Api::<K>::namespaced(client.clone(), namespace).create(&PostParams::default(), object).await.expect("created")
+    Api::<K>::namespaced(client.clone(), namespace)
+        .create(&PostParams::default(), object)
+        .await
+        .expect("created")
 }
 
 /// Merges `patch` into an operation's spec.
-pub async fn edit(client: &Client, namespace: &str, name: &str, patch: Value) -> Result<DataOperation, kube::Error> {
+pub async fn edit(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    patch: Value,
+) -> Result<DataOperation, kube::Error> {
     let api: Api<DataOperation> = Api::namespaced(client.clone(), namespace);
     api.patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": patch}))).await
 }
@@ -440,7 +499,9 @@ pub async fn wait_for<T>(
         }
     };
     let found = tokio::time::timeout(limit, poll).await;
-    found.unwrap_or_else(|_| panic!("{name} did not get there in {limit:?}: {:#?}", last.and_then(|o| o.status)))
+    found.unwrap_or_else(|_| {
+        panic!("{name} did not get there in {limit:?}: {:#?}", last.and_then(|o| o.status))
+    })
 }
 
 /// Waits until an operation is terminal and sealed; gives back the object.

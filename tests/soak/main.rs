@@ -2,6 +2,8 @@
 //!
 //! Does nothing unless `RATCHET_SOAK` says for how many seconds: see README.md beside this file.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 #[path = "../cluster/mod.rs"]
 mod cluster;
 

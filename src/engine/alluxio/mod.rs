@@ -7,12 +7,15 @@ pub mod client;
 
 use super::{Call, Engine, EngineInfo, RegistryError};
 use crate::api::cluster::{Attached, Member, SecurityMode};
-use client::{AlluxioClient, AlluxioError, ClientOptions, Code, LoadOptions, LoadState, Security, SyncId, SyncState, WorkerState};
+use client::{
+    AlluxioClient, AlluxioError, ClientOptions, Code, LoadOptions, LoadState, Security, SyncId, SyncState,
+    WorkerState,
+};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ratchet_state_machine::effect::{
-    Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query, Receipt,
-    TreeView, Trouble, TroubleKind,
+    Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query,
+    Receipt, TreeView, Trouble, TroubleKind,
 };
 use ratchet_state_machine::spec::ArmSpec;
 use std::time::Duration;
@@ -97,18 +100,27 @@ impl Alluxio {
         }))
     }
 
-    async fn metadata(&self, path: &str, task: Option<i64>, then: Option<&str>) -> Result<Answer, AlluxioError> {
+    async fn metadata(
+        &self,
+        path: &str,
+        task: Option<i64>,
+        then: Option<&str>,
+    ) -> Result<Answer, AlluxioError> {
         if let Some(task) = task {
             match self.client.metadata_sync_progress(SyncId(task)).await {
                 Ok(seen) if !seen.is_of(path) => return Ok(Answer::Metadata(MetadataView::Forgotten, None)),
                 Ok(seen) => match seen.state {
-                    SyncState::Running => return Ok(Answer::Metadata(MetadataView::Running { done: seen.ops }, None)),
+                    SyncState::Running => {
+                        return Ok(Answer::Metadata(MetadataView::Running { done: seen.ops }, None));
+                    }
                     SyncState::Succeeded => {}
                     SyncState::Failed | SyncState::Canceled => {
                         return Ok(Answer::Metadata(MetadataView::Failed { message: seen.message }, None));
                     }
                 },
-                Err(AlluxioError::NotFound { .. }) => return Ok(Answer::Metadata(MetadataView::Forgotten, None)),
+                Err(AlluxioError::NotFound { .. }) => {
+                    return Ok(Answer::Metadata(MetadataView::Forgotten, None));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -135,7 +147,9 @@ impl Alluxio {
                     all.bytes = all.bytes.saturating_add(signed(t.bytes));
                     all.cached_bytes = all.cached_bytes.saturating_add(signed(t.cached_bytes));
                 }
-                Err(AlluxioError::NotFound { .. }) => return Ok(TreeView { missing: Some(path.clone()), ..all }),
+                Err(AlluxioError::NotFound { .. }) => {
+                    return Ok(TreeView { missing: Some(path.clone()), ..all });
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -143,7 +157,13 @@ impl Alluxio {
     }
 
     async fn job(&self, path: &str) -> Result<JobView, AlluxioError> {
-        let none = JobView { state: JobState::Absent, total_bytes: None, loaded_bytes: 0, files: 0, failed_files: 0 };
+        let none = JobView {
+            state: JobState::Absent,
+            total_bytes: None,
+            loaded_bytes: 0,
+            files: 0,
+            failed_files: 0,
+        };
         let seen = match self.client.load_progress(path).await {
             Ok(seen) => seen,
             Err(AlluxioError::NotFound { .. }) => return Ok(none),
@@ -279,7 +299,9 @@ fn outcome(error: &AlluxioError) -> Outcome {
         AlluxioError::Refused { code, .. } => *code == Code::ResourceExhausted,
         // Nothing was sent, or the reply proves that nothing was done.
         AlluxioError::Unreachable { .. } | AlluxioError::NotReady { .. } => true,
-        AlluxioError::NotFound { .. } | AlluxioError::Unsupported { .. } | AlluxioError::Invalid { .. } => false,
+        AlluxioError::NotFound { .. } | AlluxioError::Unsupported { .. } | AlluxioError::Invalid { .. } => {
+            false
+        }
     };
     Outcome::Refused { reason: t.kind.reason().into(), message: t.message, retryable }
 }
@@ -320,7 +342,9 @@ impl Engine for Alluxio {
     fn describe(&self, effect: &Effect) -> EffectTraits {
         let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         let call = match effect {
-            Effect::LoadMetadata { .. } | Effect::SubmitLoad { .. } | Effect::StopLoad { .. } => self.options.call_timeout,
+            Effect::LoadMetadata { .. } | Effect::SubmitLoad { .. } | Effect::StopLoad { .. } => {
+                self.options.call_timeout
+            }
             Effect::CancelMetadata { .. } | Effect::Free { .. } => self.options.call_timeout,
         };
         EffectTraits {

@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn a_task_of_another_path_is_told_apart_by_what_the_master_says_of_it() {
         let about = |text: &str| {
-            let named = SyncTask { task_info_string: Some(text.to_owned()), ..task(SyncTaskState::Running, 0) };
+            let named =
+                SyncTask { task_info_string: Some(text.to_owned()), ..task(SyncTaskState::Running, 0) };
             sync_progress(&[task(SyncTaskState::Running, 0), named])
         };
         // As 2.9.6 writes it.

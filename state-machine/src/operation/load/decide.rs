@@ -33,8 +33,8 @@ pub(super) fn decide(state: &Load, view: &View<'_>) -> Act<LoadEvent> {
                 ask_metadata(*path, view)
             }
         }
-        Load::LoadingData { path, started, submitted, .. } => match answer {
-            Some(Answer::Job(job)) => data(spec, *path, *started, *submitted, job, view),
+        Load::LoadingData { path, started, submitted, known, .. } => match answer {
+            Some(Answer::Job(job)) => data(spec, *path, *started, *submitted, *known, job, view),
             _ => submitting(*path, view, None),
         },
         Load::Verifying { failed, attributed, known } => verify(spec, *failed, *attributed, *known, answer),
@@ -152,12 +152,20 @@ fn again(view: &View<'_>, effect: Effect, why: &str) -> Act<LoadEvent> {
     Act::Intend { effect, because: why.into() }
 }
 
+/// How far the job is. Alluxio's own total grows as files are handed out (measured on 2.9.6), so the plan's bytes are
+/// the measure wherever the job is the only one.
+fn working(spec: &LoadSpec, known: Known, job: &JobView) -> Act<LoadEvent> {
+    let total = if spec.paths.len() == 1 { known.bytes } else { job.total_bytes.unwrap_or(0) };
+    Act::Await(WaitingOn::Work(Progress { done: job.loaded_bytes, total, unit: "bytes" }))
+}
+
 /// The job of a path, as the engine shows it.
 fn data(
     spec: &LoadSpec,
     path: usize,
     started: bool,
     submitted: bool,
+    known: Known,
     job: &JobView,
     view: &View<'_>,
 ) -> Act<LoadEvent> {
@@ -170,11 +178,7 @@ fn data(
     }
     let more = path + 1 < spec.paths.len();
     match &job.state {
-        JobState::Running => Act::Await(WaitingOn::Work(Progress {
-            done: job.loaded_bytes,
-            total: job.total_bytes.unwrap_or(0),
-            unit: "bytes",
-        })),
+        JobState::Running => working(spec, known, job),
         JobState::Succeeded => loaded(job, true, more),
         JobState::Absent => again(view, Effect::SubmitLoad { path }, "the engine forgot the job"),
         JobState::Stopped => again(view, Effect::SubmitLoad { path }, "somebody stopped the job"),
