@@ -3,6 +3,8 @@
 //!
 //! Both sides run in the same process against the same API server, in turns. The engine answers at once.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a bench ends at the first thing that goes wrong")]
+
 #[path = "../tests/cluster/mod.rs"]
 mod cluster;
 

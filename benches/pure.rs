@@ -1,5 +1,7 @@
 //! How long do a decision, an append and a replay take, beside a SHA-256 of the same number of bytes?
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a bench ends at the first thing that goes wrong")]
+
 use chrono::DateTime;
 use ratchet_state_machine::effect::{Answer, Health};
 use ratchet_state_machine::ids::{WriterId, hash};

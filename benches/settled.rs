@@ -3,6 +3,8 @@
 //! The operations are real runs, made by a controller; then the shipped binary starts on them and is watched: resident
 //! memory, and the API server's own count of requests from the controller's kind of account.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a bench ends at the first thing that goes wrong")]
+
 #[path = "../tests/cluster/mod.rs"]
 mod cluster;
 

@@ -1,6 +1,8 @@
 //! Which of the ways in which Alluxio bites can a load meet, and is each of them handled? One test for each; what
 //! happens to its servers is in `alluxio_outages.rs`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::alluxio::{CACHE, SHARED, Stage, TTL_ROUND, assert_succeeded, intents, submits, why};
@@ -17,7 +19,8 @@ use std::time::Duration;
 async fn know(stage: &Stage, path: &str) {
     let task = stage.engine.start_metadata_sync(path).await.expect("a sync");
     let done = async {
-        while stage.engine.metadata_sync_progress(task).await.expect("its state").state == SyncState::Running {
+        while stage.engine.metadata_sync_progress(task).await.expect("its state").state == SyncState::Running
+        {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -65,7 +68,11 @@ async fn files_that_came_after_the_first_listing_are_loaded_too() {
     stage.load("second", &[&tree.path]).await;
     assert_succeeded(&stage.end("second", 60).await);
     stage.assert_cached(&tree.path, 13).await;
-    assert_eq!(stage.sums(&tree.path).await.bytes, 11 * 1_000 + 1_000 + 3_000_000, "the changed file in its new length");
+    assert_eq!(
+        stage.sums(&tree.path).await.bytes,
+        11 * 1_000 + 1_000 + 3_000_000,
+        "the changed file in its new length"
+    );
     stage.drop_cached(&[&tree]).await;
 }
 
@@ -91,15 +98,13 @@ async fn a_job_that_succeeded_without_loading_anything_is_not_believed() {
 async fn a_job_of_somebody_else_is_waited_for_and_not_stopped() {
     let Some(mut stage) = Stage::shared("foreign").await else { return };
     let tree = stage.tree("foreign");
-    tree.files(500, 100);
+    tree.sparse("one", 200_000_000).sparse("two", 200_000_000);
     know(&stage, &tree.path).await;
     stage.start(&[]);
     stage.ready().await;
-    // Workers that stand still keep the job at work for as long as the test likes.
-    stage.alluxio.signal_workers("-STOP");
     foreign_load(&stage, &tree.path).await;
     stage.load("waits", &[&tree.path]).await;
-    let op = stage.until_waiting("waits", 13, "ForeignJob").await;
+    let op = stage.until_waiting("waits", 30, "ForeignJob").await;
     assert!(why(&op).is_some_and(|(_, sentence)| sentence.contains(&tree.path)), "{:?}", why(&op));
 
     // Who gives up while waiting leaves the other's job alone too.
@@ -109,12 +114,11 @@ async fn a_job_of_somebody_else_is_waited_for_and_not_stopped() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let theirs = stage.engine.load_progress(&tree.path).await.expect("a report");
-    assert_eq!(theirs.state, LoadState::Running, "{theirs:?}");
+    assert_ne!(theirs.state, LoadState::Stopped, "{theirs:?}");
 
     stage.load("goes-on", &[&tree.path]).await;
-    stage.alluxio.signal_workers("-CONT");
     assert_succeeded(&stage.end("goes-on", 120).await);
-    stage.assert_cached(&tree.path, 500).await;
+    stage.assert_cached(&tree.path, 2).await;
     let journal = stage.journal("goes-on");
     assert_eq!(intents(&journal, |e| matches!(e, Effect::StopLoad { .. })), 0);
     assert!(journal.len() < 16, "{} transitions", journal.len());
@@ -156,11 +160,15 @@ async fn a_paused_load_stops_its_job_and_goes_on_where_it_was() {
     stage.start(&[]);
     stage.load("pauses", &[&tree.path]).await;
     stage.until_job(&tree.path, |j| j.state == LoadState::Running).await;
-    cluster::edit(&stage.admin, &stage.ns.name, "pauses", json!({"control": {"suspend": true}})).await.expect("paused");
+    cluster::edit(&stage.admin, &stage.ns.name, "pauses", json!({"control": {"suspend": true}}))
+        .await
+        .expect("paused");
     stage.until("pauses", 30, |o| o.status.as_ref().is_some_and(|s| s.step == "paused")).await;
     let job = stage.engine.load_progress(&tree.path).await.expect("a report");
     assert_eq!(job.state, LoadState::Stopped, "{job:?}\n{}", stage.ratchet("history", "pauses", &[]));
-    cluster::edit(&stage.admin, &stage.ns.name, "pauses", json!({"control": {"suspend": false}})).await.expect("resumed");
+    cluster::edit(&stage.admin, &stage.ns.name, "pauses", json!({"control": {"suspend": false}}))
+        .await
+        .expect("resumed");
     assert_succeeded(&stage.end("pauses", 90).await);
     stage.assert_cached(&tree.path, 3_000).await;
     stage.journal("pauses");

@@ -1,5 +1,7 @@
 //! Does a status stay small, whatever happens to its operation?
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
+
 use chrono::DateTime;
 use ratchet::api::DataOperationStatus;
 use ratchet_state_machine::effect::{Effect, Intent};
