@@ -1,6 +1,8 @@
 //! Does a load survive what happens to Alluxio's servers: masters that die, hang, forget or change places, workers
 //! that leave?
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod cluster;
 
 use cluster::alluxio::{Alluxio, CACHE, Stage, Tree, assert_failed, assert_succeeded, why};
@@ -14,6 +16,10 @@ use serde_json::json;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// The Alluxio of these tests. One of its own, because a master that restarts takes up every job that it ever finished
+/// once more (2.9.6, measured), and with a hundred of them it takes no other for a while.
+const VICTIM: &str = "e2e-outages";
+
 /// Waits until something is true of the engine.
 async fn until<F: Future<Output = bool>>(seconds: u64, what: &str, mut holds: impl FnMut() -> F) {
     let poll = async {
@@ -21,14 +27,19 @@ async fn until<F: Future<Output = bool>>(seconds: u64, what: &str, mut holds: im
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(seconds), poll).await.unwrap_or_else(|_| panic!("not in {seconds} s: {what}"));
+    tokio::time::timeout(Duration::from_secs(seconds), poll)
+        .await
+        .unwrap_or_else(|_| panic!("not in {seconds} s: {what}"));
 }
 
 /// Waits until this many workers are live.
 async fn until_live(stage: &Stage, count: usize) {
     let engine = &stage.engine;
     until(90, "live workers", || async move {
-        engine.workers().await.is_ok_and(|all| all.iter().filter(|w| w.state == WorkerState::Active).count() == count)
+        engine
+            .workers()
+            .await
+            .is_ok_and(|all| all.iter().filter(|w| w.state == WorkerState::Active).count() == count)
     })
     .await;
 }
@@ -51,7 +62,7 @@ fn many(stage: &Stage, stem: &str, files: usize) -> Tree {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_crashes_while_it_looks_for_files_costs_time_and_nothing_else() {
-    let Some(mut stage) = Stage::shared("crash-meta").await else { return };
+    let Some(mut stage) = Stage::named("crash-meta", VICTIM).await else { return };
     let tree = many(&stage, "crash-meta", 4_000);
     let before = tree.fingerprint();
     stage.start(&[]);
@@ -68,11 +79,13 @@ async fn a_master_that_crashes_while_it_looks_for_files_costs_time_and_nothing_e
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_number_of_a_task_that_a_restarted_master_gave_to_another_is_not_ours() {
-    let Some(mut stage) = Stage::shared("tasks").await else { return };
+    let Some(mut stage) = Stage::named("tasks", VICTIM).await else { return };
     let (tree, other) = (many(&stage, "tasks", 3_000), many(&stage, "other", 1));
     stage.start(&[]);
-    stage.load("misled", &[&tree.path]).await;
-    let asked = |o: &ratchet::api::DataOperation| step_is(o, "loadingMetadata") && o.status.as_ref().is_some_and(|s| s.seq.0 >= 4);
+    stage.ask("misled", json!({"load": {"paths": [tree.path]}}), json!({"retryPolicy": {}})).await;
+    let asked = |o: &ratchet::api::DataOperation| {
+        step_is(o, "loadingMetadata") && o.status.as_ref().is_some_and(|s| s.seq.0 >= 4)
+    };
     stage.until("misled", 60, asked).await;
     stage.controller.take().expect("it runs").kill();
     let op = stage.until("misled", 1, |_| true).await;
@@ -103,14 +116,15 @@ async fn the_number_of_a_task_that_a_restarted_master_gave_to_another_is_not_our
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_whose_pod_is_replaced_during_a_load_goes_on_under_its_new_address() {
-    let Some(mut stage) = Stage::shared("replaced").await else { return };
+    let Some(mut stage) = Stage::named("replaced", VICTIM).await else { return };
     let tree = many(&stage, "replaced", 4_000);
     stage.start(&[]);
     stage.ask("moves", json!({"load": {"paths": [tree.path]}}), json!({"retryPolicy": {}})).await;
     stage.until_job(&tree.path, |j| j.state == LoadState::Running).await;
     let old = stage.alluxio.masters.clone();
     stage.on_engine(&["delete", "pod", "alluxio-master-0", "--grace-period=0", "--force"]);
-    let waits = stage.until("moves", 60, |o| why(o).is_some_and(|(reason, _)| reason.starts_with("Engine"))).await;
+    let waits =
+        stage.until("moves", 60, |o| why(o).is_some_and(|(reason, _)| reason.starts_with("Engine"))).await;
     assert_eq!(waits.phase(), Some(Phase::Running));
     stage.on_engine(&["wait", "--for=condition=Ready", "pod/alluxio-master-0", "--timeout=90s"]);
 
@@ -130,7 +144,7 @@ async fn a_master_whose_pod_is_replaced_during_a_load_goes_on_under_its_new_addr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_hangs_holds_up_neither_a_delete_nor_the_controller() {
-    let Some(mut stage) = Stage::shared("hangs").await else { return };
+    let Some(mut stage) = Stage::named("hangs", VICTIM).await else { return };
     let (tree, second) = (many(&stage, "hangs", 4_000), many(&stage, "hangs-too", 4_000));
     stage.start(&["--cleanup-seconds", "8", "--engine-timeout-ms", "2000"]);
     stage.load("deleted", &[&tree.path]).await;
@@ -138,9 +152,13 @@ async fn a_master_that_hangs_holds_up_neither_a_delete_nor_the_controller() {
     stage.load("cancelled", &[&second.path]).await;
     stage.until_job(&second.path, |j| j.state == LoadState::Running).await;
     stage.alluxio.signal_master(0, "-STOP");
-    edit(&stage.admin, &stage.ns.name, "cancelled", json!({"control": {"cancel": true}})).await.expect("cancelled");
+    edit(&stage.admin, &stage.ns.name, "cancelled", json!({"control": {"cancel": true}}))
+        .await
+        .expect("cancelled");
     delete(&stage.admin, &stage.ns.name, "deleted").await;
-    let gone = wait_for(&stage.admin, &stage.ns.name, "deleted", Duration::from_secs(40), |op| op.is_none().then_some(()));
+    let gone = wait_for(&stage.admin, &stage.ns.name, "deleted", Duration::from_secs(40), |op| {
+        op.is_none().then_some(())
+    });
     let gone = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(gone)).await;
     let told = condition(&stage, "UnfinishedOperation").await;
     let waits = stage.until("cancelled", 5, |_| true).await;
@@ -165,36 +183,33 @@ async fn a_master_that_hangs_holds_up_neither_a_delete_nor_the_controller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_that_stand_still_fail_a_load_by_its_stall_deadline_and_not_for_ever() {
-    let Some(mut stage) = Stage::shared("still").await else { return };
-    let tree = many(&stage, "still", 500);
-    stage.start(&[]);
-    stage.ready().await;
-    stage.alluxio.signal_workers("-STOP");
-    stage.ask("stalls", json!({"load": {"paths": [tree.path]}}), json!({"stallDeadlineSeconds": 5})).await;
+async fn a_master_that_stands_still_fails_a_load_by_its_stall_deadline_and_not_for_ever() {
+    let Some(mut stage) = Stage::named("still", VICTIM).await else { return };
+    let tree = many(&stage, "still", 4_000);
+    stage.start(&["--engine-timeout-ms", "1000"]);
+    stage
+        .ask(
+            "stalls",
+            json!({"load": {"paths": [tree.path]}}),
+            json!({"stallDeadlineSeconds": 5, "retryPolicy": {}}),
+        )
+        .await;
     stage.until_job(&tree.path, |j| j.state == LoadState::Running).await;
-    let stalled = wait_for(&stage.admin, &stage.ns.name, "stalls", Duration::from_secs(40), |op| {
-        op.filter(|o| o.phase().is_some_and(Phase::terminal)).cloned()
-    });
-    let stalled = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(stalled)).await;
-    let job = stage.engine.load_progress(&tree.path).await;
-    stage.alluxio.signal_workers("-CONT");
-    let sentence = assert_failed(&stalled.expect("it does not wait for ever"), "Stalled");
+    stage.alluxio.signal_master(0, "-STOP");
+    stage.until("stalls", 60, |o| step_is(o, "aborting")).await;
+    stage.alluxio.signal_master(0, "-CONT");
+    let sentence = assert_failed(&stage.end("stalls", 60).await, "Stalled");
     assert!(sentence.contains("5 s"), "{sentence}");
-    assert_ne!(job.expect("a report").state, LoadState::Running);
-
-    // The next one finds the workers at work.
-    until_live(&stage, 3).await;
-    stage.load("next", &[&tree.path]).await;
-    assert_succeeded(&stage.end("next", 60).await);
-    stage.assert_cached(&tree.path, 500).await;
+    let job = stage.engine.load_progress(&tree.path).await.expect("a report");
+    assert_ne!(job.state, LoadState::Running, "{job:?}");
+    stage.journal("stalls");
     stage.assert_free().await;
     stage.drop_cached(&[&tree]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_without_a_live_worker_waits_and_goes_on_when_there_is_one() {
-    let Some(mut stage) = Stage::shared("workers").await else { return };
+    let Some(mut stage) = Stage::named("workers", VICTIM).await else { return };
     let tree = many(&stage, "workers", 10);
     stage.start(&[]);
     stage.on_engine(&["scale", "statefulset", "alluxio-worker", "--replicas=0"]);
@@ -202,7 +217,8 @@ async fn a_load_without_a_live_worker_waits_and_goes_on_when_there_is_one() {
     until_live(&stage, 0).await;
     stage.load("waits", &[&tree.path]).await;
     let waits = stage.until_waiting("waits", 30, "NoLiveWorkers").await;
-    let shown = || async { condition(&stage, "Ready").await.is_some_and(|(_, reason)| reason == "NoLiveWorkers") };
+    let shown =
+        || async { condition(&stage, "Ready").await.is_some_and(|(_, reason)| reason == "NoLiveWorkers") };
     until(30, "the CacheCluster shows it", shown).await;
     stage.on_engine(&["scale", "statefulset", "alluxio-worker", "--replicas=3"]);
     until_live(&stage, 3).await;
@@ -215,15 +231,25 @@ async fn a_load_without_a_live_worker_waits_and_goes_on_when_there_is_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_was_just_decommissioned_does_not_make_a_load_succeed_without_its_blocks() {
-    let Some(mut stage) = Stage::shared("leaves").await else { return };
+    let Some(mut stage) = Stage::named("leaves", VICTIM).await else { return };
     let tree = many(&stage, "leaves", 300);
     let [pod, address, _, web] = stage.alluxio.workers[0].clone();
     stage.start(&[]);
     // The engine's own command ends only when the worker is idle, half a minute later.
     let mut command = Command::new("bash");
     let target = format!("{address}:{web}");
-    let args = ["alluxio", "exec", &stage.alluxio.name, "--", "fsadmin", "decommissionWorker", "--addresses", &target];
-    let mut leaving = command.arg(cluster::script()).args(args).stdout(Stdio::null()).spawn().expect("it starts");
+    let args = [
+        "alluxio",
+        "exec",
+        &stage.alluxio.name,
+        "--",
+        "fsadmin",
+        "decommissionWorker",
+        "--addresses",
+        &target,
+    ];
+    let mut leaving =
+        command.arg(cluster::script()).args(args).stdout(Stdio::null()).spawn().expect("it starts");
     until_live(&stage, 2).await;
     stage.ask("loads", json!({"load": {"paths": [tree.path]}}), json!({"retryPolicy": {}})).await;
     let op = stage.end("loads", 120).await;
@@ -241,7 +267,9 @@ async fn a_worker_that_was_just_decommissioned_does_not_make_a_load_succeed_with
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_three_masters_the_primary_may_die_at_any_step_of_a_load() {
-    let Some(mut stage) = Stage::own("masters", &["--masters", "3", "--workers", "2"], "NoSasl").await else { return };
+    let Some(mut stage) = Stage::own("masters", &["--masters", "3", "--workers", "2"], "NoSasl").await else {
+        return;
+    };
     let files = 3_000;
     let trees = [many(&stage, "ha-meta", files), many(&stage, "ha-data", files)];
     let before: Vec<String> = trees.iter().map(Tree::fingerprint).collect();
