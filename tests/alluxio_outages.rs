@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The Alluxio of these tests. One of its own, because a master that restarts takes up every job that it ever finished
-/// once more (2.9.6, measured), and with a hundred of them it takes no other for a while.
+/// once more (2.9.6: inferred from submits that were refused then), and with a hundred of them it takes no other for a while.
 const VICTIM: &str = "e2e-outages";
 
 /// Waits until something is true of the engine.
