@@ -111,7 +111,7 @@ pub async fn transition(
             seal::Sealed::Later(wait) => return Ok(Committed::Later(wait)),
         }
     }
-    seal_with(ctx, op, before, old, change, because, memory).await
+    append(ctx, op, before, old, change, because, memory).await
 }
 
 /// The `Sealed` entry of an operation that is over.
@@ -130,10 +130,10 @@ pub async fn seal_off(
     let event = Event::Shared(Shared::Sealed { segment });
     let change = Change { event, intent: None, sealed_through: Some(through) };
     let because = if segment { "the journal is in segments" } else { "the namespace is terminating" };
-    seal_with(ctx, op, before, old, change, because, memory).await
+    append(ctx, op, before, old, change, because, memory).await
 }
 
-async fn seal_with(
+async fn append(
     ctx: &Ctx,
     op: &Arc<DataOperation>,
     before: &DataOperationStatus,

@@ -23,6 +23,7 @@ pub mod reconcile;
 pub mod reply;
 pub mod seal;
 pub mod serve;
+pub mod turns;
 pub mod write;
 
 use crate::api::{CacheCluster, DataLoad, DataOperation, TargetLock, conditions};
@@ -37,14 +38,13 @@ use metrics::Metrics;
 use queue::Queue;
 use ratchet_state_machine::ids::WriterId;
 use ratchet_state_machine::machine::Phase;
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use turns::{Gone, Places, Turns};
 
 /// How the controller behaves.
 #[derive(Debug, Clone)]
@@ -82,47 +82,6 @@ impl Default for Config {
             drain: Duration::from_secs(20),
             watch: WatchOptions::default(),
         }
-    }
-}
-
-/// Holders that were seen gone, and since when: a steal waits.
-#[derive(Default)]
-pub struct Gone(Mutex<HashMap<String, Instant>>);
-
-impl Gone {
-    fn first_seen(&self, uid: &str, now: Instant) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_insert(now)
-    }
-
-    fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-}
-
-/// Turns to write a lock, by its name.
-#[derive(Default)]
-pub struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    fn of(&self, lock: &str) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(lock.to_owned()).or_default())
-    }
-}
-
-/// Places to ask an engine, by CacheCluster.
-#[derive(Default)]
-pub struct Places(Mutex<HashMap<String, Arc<Semaphore>>>);
-
-impl Places {
-    /// A place at the engine of `cluster`, of which there are `all`; `None` when none becomes free in a moment.
-    async fn take(&self, cluster: &str, all: usize) -> Option<OwnedSemaphorePermit> {
-        let semaphore = {
-            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(
-                places.entry(cluster.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(all.max(1)))),
-            )
-        };
-        tokio::time::timeout(Duration::from_millis(100), semaphore.acquire_owned()).await.ok()?.ok()
     }
 }
 

@@ -106,7 +106,6 @@ pub async fn observe(
         last_was_failure: record.last().is_some_and(|e| e.event == "AttemptFailed"),
         stalled_ms: memory.stalled_ms(now),
         deleting_for_ms: deleting_for_ms(ctx, op),
-        namespace_terminating: false,
         predecessors: predecessors(ctx, op),
         target: around.target.clone(),
         lock: lock_view(ctx, op, record, around),

@@ -19,8 +19,6 @@ pub struct Observation {
     pub stalled_ms: i64,
     /// Milliseconds since the deletion was asked for, when it was.
     pub deleting_for_ms: Option<i64>,
-    /// Nothing can be created in the namespace any more.
-    pub namespace_terminating: bool,
     /// The predecessors named in the spec, in that order.
     pub predecessors: Vec<Predecessor>,
     /// The cache that the operation works on.

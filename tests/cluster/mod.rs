@@ -12,11 +12,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 pub mod alluxio;
+pub mod controllers;
 pub mod fake;
 pub mod faults;
 pub mod legal;
 pub mod stage;
 pub mod tree;
+
+pub use controllers::{InProcess, Replica};
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -24,17 +27,11 @@ use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use ratchet::api::{CacheCluster, DataLoad, DataOperation};
-use ratchet::cache::WatchOptions;
-use ratchet::clock::SystemClock;
-use ratchet::controller::{self, Ctx};
-use ratchet::engine::{Engine, Registry};
-use ratchet_state_machine::ids::WriterId;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// What a test needs of the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -280,143 +277,6 @@ impl Drop for TestNamespace {
             "--all",
             "--wait=false",
         ]);
-    }
-}
-
-/// The shipped binary, running as a process of its own.
-pub struct Replica {
-    child: Child,
-    /// What it writes.
-    pub log: PathBuf,
-}
-
-impl Replica {
-    /// Starts a controller for one namespace, with short time-outs.
-    pub fn start(bench: &Bench, namespace: &str, extra: &[&str]) -> Self {
-        Self::start_as(bench, namespace, extra, &bench.kubeconfig("controller"))
-    }
-
-    /// The same with a way of its own to the API server.
-    pub fn start_as(bench: &Bench, namespace: &str, extra: &[&str], kubeconfig: &Path) -> Self {
-        let log = bench.run.join(format!("ratchet-{namespace}-{}.log", unique()));
-        let out = std::fs::File::create(&log).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_ratchet"))
-            .args(["controller", "--watch-namespace", namespace])
-            // Variables, so that `extra` may say otherwise.
-            .envs([("RATCHET_METRICS_ADDRESS", ""), ("RATCHET_PROBE_SECONDS", "2")])
-            .envs([("RATCHET_SEND_FOR_MS", "1000"), ("RATCHET_ENGINE_TIMEOUT_MS", "4000")])
-            .args(extra)
-            .env("KUBECONFIG", kubeconfig)
-            .env("RUST_LOG", "info,ratchet=debug")
-            .stdout(Stdio::null())
-            .stderr(out)
-            .spawn()
-            .expect("the controller starts");
-        Self { child, log }
-    }
-
-    /// Process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// SIGKILL, and waits until it is gone.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// SIGTERM, and waits until it has drained.
-    pub fn terminate(mut self) -> std::process::ExitStatus {
-        sh(Command::new("kill").args(["-TERM", &self.child.id().to_string()]));
-        self.child.wait().expect("the controller ends")
-    }
-
-    /// Whether it still runs.
-    pub fn alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The controller inside the test, with an engine of the test's choice.
-pub struct InProcess {
-    /// Its context: caches, metrics, queues.
-    pub ctx: Arc<Ctx>,
-    stop: Option<oneshot::Sender<()>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl InProcess {
-    /// Starts one for a namespace.
-    pub async fn start(bench: &Bench, namespace: &str, engine: Arc<dyn Engine>) -> Self {
-        Self::with(
-            bench,
-            namespace,
-            engine,
-            controller::Config { send_for_ms: 500, unknown_effect_ms: 500, ..controller::Config::default() },
-        )
-        .await
-    }
-
-    /// The same with a configuration; its watch is limited to the namespace.
-    pub async fn with(
-        bench: &Bench,
-        namespace: &str,
-        engine: Arc<dyn Engine>,
-        config: controller::Config,
-    ) -> Self {
-        Self::with_client(bench.client("controller").await, namespace, engine, config)
-    }
-
-    /// The same with a client of the test's choice.
-    pub fn with_client(
-        client: Client,
-        namespace: &str,
-        engine: Arc<dyn Engine>,
-        config: controller::Config,
-    ) -> Self {
-        let config = controller::Config {
-            probe_every: Duration::from_secs(1),
-            watch: WatchOptions { namespace: Some(namespace.to_owned()), ..WatchOptions::default() },
-            ..config
-        };
-        let registry = Registry::with(move |_| Ok(Arc::clone(&engine)));
-        let writer = WriterId(format!("test-{}", unique()));
-        let ctx = Arc::new(Ctx::new(client, config, writer, Arc::new(SystemClock), registry));
-        let (stop, stopped) = oneshot::channel();
-        let running = Arc::clone(&ctx);
-        let task = tokio::spawn(async move {
-            let stopped = async { stopped.await.unwrap_or_default() };
-            controller::run(running, stopped).await.expect("the controller runs");
-        });
-        Self { ctx, stop: Some(stop), task }
-    }
-
-    /// Drains and ends.
-    pub async fn stop(mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        let _ = (&mut self.task).await;
-    }
-
-    /// Ends at once, as a crash would: nothing is finished.
-    pub fn crash(self) {
-        self.task.abort();
-    }
-}
-
-impl Drop for InProcess {
-    fn drop(&mut self) {
-        self.ctx.stop();
-        self.task.abort();
     }
 }
 

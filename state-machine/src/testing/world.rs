@@ -183,7 +183,6 @@ impl World {
             last_was_failure: record.last().is_some_and(|e| e.event == "AttemptFailed"),
             stalled_ms: now - self.progress_at,
             deleting_for_ms: self.deleting_since.map(|t| now - t),
-            namespace_terminating: false,
             predecessors: spec
                 .run_after
                 .iter()
