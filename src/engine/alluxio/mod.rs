@@ -141,19 +141,28 @@ impl Alluxio {
     async fn tree(&self, paths: &[String]) -> Result<TreeView, AlluxioError> {
         let mut all = TreeView::default();
         for path in paths {
-            match self.client.summarize(path).await {
-                Ok(t) => {
-                    all.files = all.files.saturating_add(signed(t.files));
-                    all.bytes = all.bytes.saturating_add(signed(t.bytes));
-                    all.cached_bytes = all.cached_bytes.saturating_add(signed(t.cached_bytes));
-                }
-                Err(AlluxioError::NotFound { .. }) => {
-                    return Ok(TreeView { missing: Some(path.clone()), ..all });
-                }
-                Err(error) => return Err(error),
-            }
+            let Some(t) = self.branch(path).await? else {
+                return Ok(TreeView { missing: Some(path.clone()), ..all });
+            };
+            all.files = all.files.saturating_add(signed(t.files));
+            all.bytes = all.bytes.saturating_add(signed(t.bytes));
+            all.cached_bytes = all.cached_bytes.saturating_add(signed(t.cached_bytes));
         }
         Ok(all)
+    }
+
+    /// What the cache knows below a path; `None` when the path is not in the under-storage either. A path that was
+    /// never looked at is looked at once, without what is below it: nothing of that is cached.
+    async fn branch(&self, path: &str) -> Result<Option<client::TreeSummary>, AlluxioError> {
+        match self.client.summarize(path).await {
+            Err(AlluxioError::NotFound { .. }) => {}
+            known => return known.map(Some),
+        }
+        match self.client.status(path).await {
+            Ok(_) => self.client.summarize(path).await.map(Some),
+            Err(AlluxioError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn job(&self, path: &str) -> Result<JobView, AlluxioError> {

@@ -216,7 +216,7 @@ fn preflight(answer: Option<&Answer>) -> Act<FreeEvent> {
         return Act::Fail {
             reason: "PathNotFound".into(),
             message: format!(
-                "{} is not in the cache's namespace; correct the path",
+                "{} exists in neither the cache nor its under-storage; correct the path",
                 crate::lifecycle::cut(missing, 120)
             ),
         };
