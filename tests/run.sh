@@ -14,4 +14,4 @@ bash "$bench" build "$level"
 if bash "$bench" status >/dev/null 2>&1; then keep=yes; else keep=no; fi
 trap '[ "$keep" = yes ] || bash "$bench" down' EXIT
 bash "$bench" up "$level"
-cargo test --workspace "$@"
+cargo test --workspace --no-fail-fast "$@"
