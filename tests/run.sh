@@ -11,7 +11,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 bash "$bench" build "$level"
 # A bench that was already up before is left up; one that this run starts is taken down again.
-if bash "$bench" status >/dev/null 2>&1; then keep=yes; else keep=no; fi
+if bash "$bench" status 2>/dev/null | grep -Eq '^kube-apiserver +running'; then keep=yes; else keep=no; fi
 trap '[ "$keep" = yes ] || bash "$bench" down' EXIT
 bash "$bench" up "$level"
 cargo test --workspace --no-fail-fast "$@"
