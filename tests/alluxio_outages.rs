@@ -276,14 +276,16 @@ async fn with_three_masters_the_primary_may_die_at_any_step_of_a_load() {
     stage.start(&[]);
     for (tree, step) in trees.iter().zip(["loadingMetadata", "loadingData"]) {
         let name = format!("failover-{}", step.to_ascii_lowercase());
-        stage.ask(&name, json!({"load": {"paths": [tree.path]}}), json!({"retryPolicy": {}})).await;
+        // The engine's own job fails while the workers look for the new primary: that costs attempts.
+        let patient = json!({"retryPolicy": {"limit": 10, "backoffSeconds": 5, "maxBackoffSeconds": 15}});
+        stage.ask(&name, json!({"load": {"paths": [tree.path]}}), patient).await;
         stage.until(&name, 90, |o| step_is(o, step)).await;
         let primary = stage.engine.primary().await.expect("a primary");
         let ordinal = stage.alluxio.masters.iter().position(|m| *m == primary).expect("one of ours");
         stage.alluxio.signal_master(ordinal, "-KILL");
         assert_succeeded(&stage.end(&name, 180).await);
         stage.assert_cached(&tree.path, u64::try_from(files).expect("few")).await;
-        assert!(stage.journal(&name).len() < 20, "{}", stage.ratchet("history", &name, &[]));
+        assert!(stage.journal(&name).len() < 40, "{}", stage.ratchet("history", &name, &[]));
         // Who leads then is the quorum's business; the one that was killed may be back in time to be elected again.
         let pod = format!("alluxio-master-{ordinal}");
         let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
