@@ -44,8 +44,16 @@ impl Cached for DataOperation {
     fn prune(&mut self) {
         self.metadata.managed_fields = None;
         self.metadata.annotations = None;
+        let owned = self.metadata.owner_references.as_ref().is_some_and(|o| !o.is_empty());
         if let Some(status) = self.status.as_mut().filter(|s| s.settled()) {
             status.tail = Vec::new();
+            if !owned {
+                // What is displayed of an operation that is over is read from the cache by its mirror alone.
+                status.conditions = Vec::new();
+                status.progress = None;
+                status.waiting_on = None;
+                status.started_at = None;
+            }
         }
     }
 }
