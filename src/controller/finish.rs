@@ -10,19 +10,10 @@ use crate::cache::Key;
 use crate::cache::kinds::BY_PREDECESSOR;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
-use ratchet_state_machine::ids::Seq;
-use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The record as if everything up to `through` had left the tail.
-pub fn advance(record: &Record, through: Seq) -> Record {
-    let mut ahead = record.clone();
-    ahead.folded.sealed_through = through;
-    ahead
-}
 
 /// Puts the finalizer on an operation that somebody else created.
 ///
@@ -143,7 +134,7 @@ pub async fn let_go(ctx: &Ctx, op: &Arc<DataOperation>) -> Option<Option<Duratio
         return Some(Some(Duration::from_secs(2)));
     }
     if let Some(Ok(record)) = op.status.as_ref().map(DataOperationStatus::record)
-        && let seal::Sealed::Later(wait) = seal::segment(ctx, op, &record).await
+        && let seal::Sealed::Later(wait) = seal::rest(ctx, op, &record).await
         && patient
     {
         return Some(Some(wait));

@@ -27,7 +27,7 @@ pub mod turns;
 pub mod write;
 
 use crate::api::{CacheCluster, DataLoad, DataOperation, TargetLock, conditions};
-use crate::cache::kinds::{BY_CLAIM, BY_LOCK, BY_PHASE, BY_PREDECESSOR, BY_TARGET};
+use crate::cache::kinds::{BY_CLAIM, BY_LOCK, BY_PREDECESSOR, BY_TARGET};
 use crate::cache::{Change, Key, Store, WaitError, WatchOptions, namespaced, watch};
 use crate::clock::Clock;
 use crate::engine::Registry;
@@ -279,11 +279,6 @@ impl Ctx {
                 self.operation_queue.add(Key::of(&*op));
             }
         }
-    }
-
-    /// Operations in a phase.
-    pub fn in_phase(&self, phase: Phase) -> usize {
-        self.operations.count(&(BY_PHASE, phase.name().to_owned()))
     }
 
     /// Waits until every cache has had its first list.

@@ -146,22 +146,10 @@ async fn carry_out(
         }
         Decision::TakeHold => after_hold(hold::take(ctx, op, around, memory).await, op),
         Decision::Release => after_hold(hold::release(ctx, op, record, around, memory).await, op),
-        Decision::Seal => match seal::segment(ctx, op, record).await {
-            seal::Sealed::Through(through, segment) if through == record.folded.seq => {
+        Decision::Seal => match seal::rest(ctx, op, record).await {
+            seal::Sealed::Through(through, segment) => {
                 let done = commit::seal_off(ctx, op, record, through, segment, memory).await;
                 after_commit(ctx, op, done, memory)
-            }
-            // An older segment ends before the last entry: it has to stand in the record before the next is written.
-            seal::Sealed::Through(through, _) => {
-                let trimmed = finish::advance(record, through);
-                match seal::segment(ctx, op, &trimmed).await {
-                    seal::Sealed::Through(through, segment) if through == record.folded.seq => {
-                        let done = commit::seal_off(ctx, op, record, through, segment, memory).await;
-                        after_commit(ctx, op, done, memory)
-                    }
-                    seal::Sealed::Through(..) => ControlFlow::Break(Some(Duration::from_secs(1))),
-                    seal::Sealed::Later(wait) => ControlFlow::Break(Some(wait)),
-                }
             }
             seal::Sealed::Later(wait) => ControlFlow::Break(Some(wait)),
         },

@@ -50,6 +50,25 @@ pub async fn segment(ctx: &Ctx, op: &DataOperation, record: &Record) -> Sealed {
     }
 }
 
+/// Writes everything that is unsealed, up to the last entry. A segment that a crash left behind may end before it; then
+/// another follows.
+pub async fn rest(ctx: &Ctx, op: &DataOperation, record: &Record) -> Sealed {
+    let mut left = record.clone();
+    loop {
+        match segment(ctx, op, &left).await {
+            Sealed::Through(through, _)
+                if through < record.folded.seq && through > left.folded.sealed_through =>
+            {
+                left.folded.sealed_through = through;
+            }
+            Sealed::Through(through, _) if through < record.folded.seq => {
+                return Sealed::Later(Duration::from_secs(1));
+            }
+            done @ (Sealed::Through(..) | Sealed::Later(_)) => return done,
+        }
+    }
+}
+
 /// A segment of that name exists: it holds the same entries up to its own end.
 async fn adopt(ctx: &Ctx, api: &Api<OperationJournal>, name: &str, record: &Record) -> Sealed {
     match write::get(ctx, api, name).await {
