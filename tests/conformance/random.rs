@@ -21,8 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const AT_ONCE: usize = 8;
 /// Sequences where nothing says how many.
 const FEW: u64 = 300;
-/// Tries at making a sequence smaller.
-const TRIES: usize = 150;
 /// Different differences after which it is enough.
 const ENOUGH: usize = 40;
 
@@ -57,11 +55,45 @@ impl Pair {
         (compare(&real, &other), real)
     }
 
+    /// Leaves out what the difference does not need: what comes after it, then step by step, then edit by edit.
+    async fn shrink(&self, sequence: &mut Sequence, difference: &mut Difference) {
+        let last: Option<usize> = difference.after.split(' ').next().and_then(|n| n.parse().ok());
+        let mut tries = Vec::new();
+        if let Some(last) = last {
+            let steps = sequence.steps.iter().take(last + 1).cloned().collect();
+            tries.push(Sequence { steps, watch: None });
+        }
+        let mut at = sequence.steps.len();
+        loop {
+            while let Some(smaller) = tries.pop() {
+                match self.try_out(&smaller).await.0 {
+                    Some(found) if found.at == difference.at => (*sequence, *difference) = (smaller, found),
+                    _ => {}
+                }
+            }
+            at = at.min(sequence.steps.len());
+            let Some(next) = at.checked_sub(1) else { break };
+            at = next;
+            let mut smaller = sequence.clone();
+            smaller.steps.remove(at);
+            tries.push(smaller);
+        }
+        let all = sequence.steps.iter().enumerate();
+        let all = all.flat_map(|(i, step)| (0..step.body.len()).rev().map(move |part| (i, part)));
+        for (i, part) in all.collect::<Vec<_>>() {
+            let mut smaller = sequence.clone();
+            smaller.steps[i].body.remove(part);
+            match self.try_out(&smaller).await.0 {
+                Some(found) if found.at == difference.at => (*sequence, *difference) = (smaller, found),
+                _ => {}
+            }
+        }
+    }
+
     async fn sequence(&self, i: u64, findings: &Findings) {
         let seed = RngSeed::Fixed(20_260_101_u64.wrapping_add(i));
         let mut runner = TestRunner::new(Config { rng_seed: seed, ..Config::default() });
-        let mut tree = generate::sequence().new_tree(&mut runner).expect("a sequence");
-        let mut sequence = tree.current();
+        let mut sequence = generate::sequence().new_tree(&mut runner).expect("a sequence").current();
         let (difference, shown) = self.try_out(&sequence).await;
         findings.requests.fetch_add(shown.len() as u64, Ordering::Relaxed);
         for shown in &shown {
@@ -78,19 +110,7 @@ impl Pair {
         if known {
             return;
         }
-        let mut smaller = tree.simplify();
-        for _ in 0..TRIES {
-            if !smaller {
-                break;
-            }
-            match self.try_out(&tree.current()).await.0 {
-                Some(found) if found.at == difference.at => {
-                    (sequence, difference) = (tree.current(), found);
-                    smaller = tree.simplify();
-                }
-                _ => smaller = tree.complicate(),
-            }
-        }
+        self.shrink(&mut sequence, &mut difference).await;
         let steps = serde_json::to_string(&sequence).expect("JSON");
         let text = format!(
             "after {} at {}\n    real      {}\n    simulator {}\n    number {i}: {steps}",

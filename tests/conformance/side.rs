@@ -48,6 +48,7 @@ impl Side {
             now: Arc::new(|| "2026-01-01T00:00:00Z".parse().expect("a time")),
             uids: Arc::new(uids),
             rules: ratchet_simulator::schema::Rules::All,
+            admit: None,
             history: 10_000,
             sink: None,
         });

@@ -218,6 +218,26 @@ impl Memory {
     }
 }
 
+impl Body {
+    /// Parts that can be left out.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Json(Value::Array(ops)) => ops.len(),
+            Self::Seen { edits, .. } => edits.len(),
+            Self::Json(_) | Self::Nothing {} | Self::Text(_) | Self::Large { .. } => 0,
+        }
+    }
+
+    /// Leaves out a part.
+    pub fn remove(&mut self, part: usize) {
+        match self {
+            Self::Json(Value::Array(ops)) => drop(ops.remove(part)),
+            Self::Seen { edits, .. } => drop(edits.remove(part)),
+            Self::Json(_) | Self::Nothing {} | Self::Text(_) | Self::Large { .. } => {}
+        }
+    }
+}
+
 impl Edit {
     /// Carries it out.
     pub fn apply(&self, object: &mut Value, to: Option<Value>) {

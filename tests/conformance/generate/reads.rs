@@ -29,7 +29,7 @@ pub fn get(resource: &'static str) -> BoxedStrategy<Step> {
         query(&[]),
         query(&[]),
         query(&[]),
-        query(&[("resourceVersion", "$rv")]),
+        // No `$rv`: the real server may answer that from a cache that has not seen the newest write.
         query(&[("resourceVersion", "x")]),
     ]);
     (place(resource, At::Object, 1), version).prop_map(|(place, query)| read(place, query)).boxed()
@@ -71,7 +71,6 @@ pub fn list(resource: &'static str) -> BoxedStrategy<Step> {
         query(&[]),
         query(&[]),
         query(&[("resourceVersion", "x")]),
-        query(&[("resourceVersion", "$rv"), ("resourceVersionMatch", "NotOlderThan")]),
         query(&[("resourceVersionMatch", "NotOlderThan")]),
         query(&[("resourceVersion", "0"), ("resourceVersionMatch", "Exact")]),
         query(&[("resourceVersion", "5"), ("resourceVersionMatch", "Odd")]),
