@@ -111,6 +111,10 @@ impl Normal {
             text.replace_range(at..at + UID, &symbol);
             from = at + symbol.len();
         }
+        if text.contains("Too large resource version") {
+            // Whether a server's newest revision is that of an object is chance.
+            return "Timeout: Too large resource version".into();
+        }
         if text.contains("esource version") || text.contains("ResourceVersion") {
             self.numbers(&text)
         } else {

@@ -39,22 +39,34 @@ pub(crate) enum Deleted {
 
 /// Reads the options of a call: the body's, or else the parameters'.
 pub(crate) fn options(call: &mut Call<'_>) -> Answer<Options> {
-    call.write_options("DeleteOptions")?;
     let body = &call.request.body;
     if body.is_empty() {
+        call.write_options("DeleteOptions")?;
         return from_query(&call.query);
     }
+    // With a body, nobody looks at the parameters, not even at dryRun.
     let parse = |e: &serde_json::Error| {
         let why = super::write::syntax(e, body);
         Failure::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
     };
     let body: Value = serde_json::from_slice(body).map_err(|e| parse(&e))?;
+    if !body.is_object() {
+        let found = super::check::json_type(&body);
+        return Err(Failure::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct \
+             {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )));
+    }
     let kind = body["kind"].as_str().unwrap_or("DeleteOptions");
     if kind != "DeleteOptions" {
         let version = body["apiVersion"].as_str().unwrap_or("v1");
         return Err(Failure::bad_request(format!(
             "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
         )));
+    }
+    if let Some(odd) = body["dryRun"].as_array().into_iter().flatten().find(|d| *d != "All") {
+        let message = format!("Unsupported value: [{odd}]: supported values: \"All\"");
+        return Err(Failure::options("DeleteOptions", "FieldValueNotSupported", "dryRun", message));
     }
     if body["dryRun"].as_array().is_some_and(|d| d.iter().any(|d| d == "All")) {
         call.dry_run = true;

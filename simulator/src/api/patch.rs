@@ -160,6 +160,8 @@ fn operations(body: &[u8]) -> Answer<Vec<PatchOperation>> {
     }
     let patch: Value = serde_json::from_slice(body).map_err(|e| decoding(syntax(&e, body)))?;
     match patch {
+        // For Go, null is an empty list.
+        Value::Null => Ok(Vec::new()),
         Value::Array(operations) => {
             limited(operations.len())?;
             if let Some(odd) = operations.iter().find(|o| !o.is_object()) {
@@ -170,7 +172,7 @@ fn operations(body: &[u8]) -> Answer<Vec<PatchOperation>> {
             }
             Err(Failure::unprocessable())
         }
-        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
             let found = check::json_type(&other);
             let why = format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
             Err(decoding(why))

@@ -28,6 +28,10 @@ pub(crate) fn syntax(error: &serde_json::Error, body: &[u8]) -> String {
     }
     let at = error.column().saturating_sub(1);
     let found = body.get(at).map_or(' ', |b| char::from(*b));
+    let found = match found {
+        '\u{80}'..='\u{a0}' => format!("\\u{:04x}", u32::from(found)),
+        _ => found.to_string(),
+    };
     format!("invalid character '{found}' looking for beginning of value")
 }
 
@@ -189,12 +193,21 @@ impl State {
         }
         check::finalizer_warnings(&object, None).into_iter().for_each(|w| call.warn(w));
         self.admit(call, target, "CREATE", &name, Some(&object), None)?;
-        if !meta::version(&object).is_empty() {
+        if !matches!(meta::version(&object), "" | "0") {
             return Err(Failure::bare("resourceVersion should not be set on objects to be created"));
         }
         let key = meta::key(&target.namespace, &name);
-        if self.get(&target.table, &key).is_some() {
-            return Err(Failure::already_exists(kind, &name));
+        if let Some(there) = self.get(&target.table, &key) {
+            let mut refusal = Failure::already_exists(kind, &name);
+            if meta::deleting(&there.value) {
+                refusal.message = format!("object is being deleted: {}", refusal.message);
+            }
+            if !meta::text(&object, "generateName").is_empty()
+                && let Some(details) = &mut refusal.details
+            {
+                details["retryAfterSeconds"] = 1.into();
+            }
+            return Err(refusal);
         }
         if call.dry_run {
             return Ok(self.show_value(call, target, 201, object));

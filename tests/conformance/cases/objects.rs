@@ -168,6 +168,18 @@ fn a_write_that_changes_nothing_makes_no_version_and_no_event() {
         .hold();
 }
 
+/// With a body, nobody looks at the parameters.
+#[test]
+fn a_deletion_with_a_body_has_its_options_there_alone() {
+    Case::new("a_deletion_with_a_body_has_its_options_there_alone")
+        .create("widgets/a")
+        .delete("widgets/a?dryRun=All", json!({}))
+        .gives(200)
+        .get("widgets/a")
+        .gives(404)
+        .hold();
+}
+
 #[test]
 fn a_dry_run_changes_nothing() {
     Case::new("a_dry_run_changes_nothing")
@@ -179,7 +191,9 @@ fn a_dry_run_changes_nothing() {
         .merge("widgets/a?dryRun=All", json!({"spec": {"size": 9}}))
         .gives(200)
         .shows("/spec/size", json!(9))
-        .delete("widgets/a?dryRun=All", json!({}))
+        .delete("widgets/a", json!({"dryRun": ["All"]}))
+        .gives(200)
+        .send("DELETE", "widgets/a?dryRun=All", "", Body::Nothing {})
         .gives(200)
         .get("widgets/a")
         .shows("/spec/size", json!(3))

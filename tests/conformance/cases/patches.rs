@@ -144,6 +144,8 @@ fn a_patch_that_cannot_be_applied_looks_like_a_failed_test() {
     Case::new("a_patch_that_cannot_be_applied_looks_like_a_failed_test")
         .create("widgets/a")
         .patch("widgets/a", json!([replace("/spec/nowhere", json!(1))]))
+        .gives(200)
+        .patch("widgets/a", json!([replace("/nowhere/deeper", json!(1))]))
         .refused(422, "Invalid")
         .causes(0)
         .patch("widgets/a", json!([remove("/spec/nowhere")]))

@@ -21,7 +21,8 @@ fn a_rule_and_the_schema_are_refused_with_causes() {
         .refused(422, "Invalid")
         .merge("widgets/a", json!({"spec": {"size": null}}))
         .refused(422, "Invalid")
-        .shows("/details/causes/0/reason", json!("FieldValueRequired"))
+        .causes(2)
+        .shows("/details/causes/1/reason", json!("FieldValueRequired"))
         .create_with("widgets/forbidden", &[])
         .refused(422, "Invalid")
         .hold();
@@ -66,7 +67,8 @@ fn what_is_kept_unknown_survives() {
         .shows("/status/state/two/new/x/0", json!(1))
         .merge("widgets/a/status", json!({"status": {"state": {"one": {}}}}))
         .refused(422, "Invalid")
-        .shows("/details/causes/0/reason", json!("FieldValueTooMany"))
+        .causes(2)
+        .shows("/details/causes/1/reason", json!("FieldValueTooMany"))
         .hold();
 }
 
