@@ -21,8 +21,6 @@ mod state;
 mod storage;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_disk;
 mod tier;
 mod view;
 mod work;
