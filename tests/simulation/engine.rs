@@ -123,7 +123,7 @@ impl SimEngine {
             let cache = world.cache_now();
             let call = cache::Call { effect: &effect, path: &path, token: &token, fence };
             let outcome = cache.apply(&call);
-            let changed = cache.applied_last().is_some_and(|a| a.changed) && matches!(outcome, Outcome::Done(_));
+            let changed = cache.last_applied().is_some_and(|a| a.changed) && matches!(outcome, Outcome::Done(_));
             world.note(format_args!(
                 "   {} {path} {fence} of r{replica} lands{}",
                 effect.name(),
@@ -167,10 +167,10 @@ impl Engine for SimEngine {
         async move {
             self.ask("a probe").await?;
             let probe = self.link.world.cache_now().probe()?;
-            let live = probe.workers.iter().filter(|w| w.live).count();
+            let live = probe.workers.iter().filter(|w| w.state == "ACTIVE").count();
             let members = probe.workers.iter().map(|w| Member {
                 name: w.name.clone(),
-                state: if w.live { "ACTIVE".into() } else { "LOST".into() },
+                state: w.state.into(),
                 version: probe.version.clone(),
                 capacity_bytes: signed(w.capacity),
                 used_bytes: signed(w.used),

@@ -9,7 +9,8 @@ use super::world::World;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use kube::client::Body;
 use ratchet_simulator::api::{Reply, Request, Response, User, Watch};
@@ -20,6 +21,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
+
+type Answer = UnsyncBoxBody<Bytes, Error>;
+
+fn full(body: Bytes) -> Answer {
+    UnsyncBoxBody::new(Full::new(body).map_err(|never| match never {}))
+}
 
 /// What becomes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +111,7 @@ impl Link {
         std::future::pending::<()>().await;
     }
 
-    async fn travel(self, request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+    async fn travel(self, request: http::Request<Body>) -> Result<http::Response<Answer>, Error> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|e| -> Error { e.to_string().into() })?.to_bytes();
         self.world.gate(self.replica, self.life).await;
@@ -130,7 +137,7 @@ impl Link {
         }
     }
 
-    async fn read(self, request: Request) -> Result<http::Response<Body>, Error> {
+    async fn read(self, request: Request) -> Result<http::Response<Answer>, Error> {
         let name = short(&request.uri).to_owned();
         let list = is_list(&request.uri);
         let fate = if list { Fate::Fine } else { fate(&self.world, self.world.weather().0) };
@@ -170,7 +177,7 @@ impl Link {
             Reply::Watch(watch) => {
                 self.world.note(format_args!("r{} WATCH {name}", self.replica));
                 let frames = self.clone().told(watch).map(|line| line.map(Frame::data));
-                Ok(http::Response::new(Body::wrap_body(StreamBody::new(frames))))
+                Ok(http::Response::new(UnsyncBoxBody::new(StreamBody::new(frames))))
             }
         }
     }
@@ -178,35 +185,39 @@ impl Link {
     /// What a watch says, when this replica hears it.
     fn told(self, watch: Watch) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
         let cut = self.world.replicas[self.replica].cut.load(Ordering::Relaxed);
-        futures::stream::unfold((self, watch, cut), |(link, mut watch, cut)| async move {
-            let outside = &link.world.replicas[link.replica];
-            let broken = outside.cut_now.notified();
-            let next = async {
-                let line = watch.next().await;
-                let lag = link.world.lag_of(link.replica);
-                if lag > 0 {
-                    tokio::time::sleep(Duration::from_millis(lag)).await;
-                }
-                while link.world.time.ms() < i64::try_from(outside.blind_until.load(Ordering::Relaxed)).unwrap_or(0) {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                link.world.gate(link.replica, link.life).await;
-                line
-            };
-            tokio::pin!(broken);
-            tokio::pin!(next);
-            let line = match futures::future::select(broken, next).await {
-                futures::future::Either::Left(_) => None,
-                futures::future::Either::Right((line, _)) => line,
-            };
-            if outside.cut.load(Ordering::Relaxed) != cut {
-                return None;
-            }
-            line.map(|line| (Ok(line), (link, watch, cut)))
+        futures::stream::unfold((self, watch), move |(link, mut watch)| async move {
+            let line = link.hear(&mut watch, cut).await?;
+            Some((Ok(line), (link, watch)))
         })
     }
 
-    async fn write(self, request: Request) -> Result<http::Response<Body>, Error> {
+    /// The next line, when this replica hears it; `None` once its watches are cut.
+    async fn hear(&self, watch: &mut Watch, cut: u64) -> Option<Bytes> {
+        let outside = &self.world.replicas[self.replica];
+        let broken = outside.cut_now.notified();
+        let next = async {
+            let line = watch.next().await;
+            let lag = self.world.lag_of(self.replica);
+            if lag > 0 {
+                tokio::time::sleep(Duration::from_millis(lag)).await;
+            }
+            let blind = || i64::try_from(outside.blind_until.load(Ordering::Relaxed)).unwrap_or(0);
+            while self.world.time.ms() < blind() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            self.world.gate(self.replica, self.life).await;
+            line
+        };
+        tokio::pin!(broken);
+        tokio::pin!(next);
+        let line = match futures::future::select(broken, next).await {
+            futures::future::Either::Left(_) => None,
+            futures::future::Either::Right((line, _)) => line,
+        };
+        line.filter(|_| outside.cut.load(Ordering::Relaxed) == cut)
+    }
+
+    async fn write(self, request: Request) -> Result<http::Response<Answer>, Error> {
         let crash = self.crash(about(&request));
         let fate = fate(&self.world, self.world.weather().0);
         let what = format!("{} {}", request.method, short(&request.uri));
@@ -336,7 +347,7 @@ fn status_patch(request: &Request) -> Option<Vec<Value>> {
 }
 
 impl tower::Service<http::Request<Body>> for Link {
-    type Response = http::Response<Body>;
+    type Response = http::Response<Answer>;
     type Error = Error;
     type Future = BoxFuture<'static, Result<Self::Response, Error>>;
 
@@ -367,17 +378,17 @@ fn is_list(uri: &str) -> bool {
     parts.len() == 1 || (parts[0] == "namespaces" && parts.len() == 3)
 }
 
-fn whole(response: Response) -> http::Response<Body> {
-    let mut out = http::Response::new(Body::from(response.body.to_vec()));
+fn whole(response: Response) -> http::Response<Answer> {
+    let mut out = http::Response::new(full(response.body));
     *out.status_mut() = http::StatusCode::from_u16(response.code).unwrap_or_default();
     out
 }
 
 /// What a server in trouble, or a proxy before it, says.
-fn said(code: u16) -> http::Response<Body> {
+fn said(code: u16) -> http::Response<Answer> {
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
         "message": "bad weather", "reason": "Weather"});
-    let mut out = http::Response::new(Body::from(body.to_string().into_bytes()));
+    let mut out = http::Response::new(full(Bytes::from(body.to_string())));
     *out.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
     out
 }

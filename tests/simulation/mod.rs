@@ -20,5 +20,7 @@ pub mod run;
 pub mod time;
 pub mod world;
 
+#[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use plan::Plan;
+#[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use run::{Report, run};

@@ -327,11 +327,12 @@ impl Oracle {
                 && number(intent, &["fence", "attempt"]) == landed.fence.attempt
         });
         // An engine that dedupes or fences takes no harm from what it did not apply.
+        let stands = stands.cloned();
         if stands.is_none() && (landed.changed || !self.protected) {
             self.object(format!("{what} landed, and no intent for it stands"));
         }
         if let Some(op) = stands {
-            self.alone(&what, landed, &op.clone());
+            self.alone(&what, landed, &op);
         }
     }
 

@@ -309,9 +309,9 @@ pub fn spec(arm: &'static str, paths: &[&str]) -> Value {
 }
 
 fn weather(rng: &mut Rng) -> (Weather, Weather) {
-    let mut one = |rng: &mut Rng| {
+    let one = |rng: &mut Rng| {
         let level = *rng.pick(&[0, 0, 5, 20, 60]);
-        let mut some = |rng: &mut Rng| if rng.chance(500) { rng.below(level + 1) } else { 0 };
+        let some = |rng: &mut Rng| if rng.chance(500) { rng.below(level + 1) } else { 0 };
         Weather {
             silent: some(rng) / 2,
             lost: some(rng),
@@ -366,8 +366,8 @@ fn misfortune(rng: &mut Rng, replicas: usize) -> Happening {
         9 => Happening::FailOver(usize::try_from(rng.within(1, 4)).unwrap_or(1)),
         10 => Happening::EngineDown(rng.within(500, 20_000)),
         11 => Happening::WorkerRestart(usize::try_from(rng.below(2)).unwrap_or(0)),
-        12 => Happening::Evict(rng.pick(&PATHS)),
-        13 => Happening::ForeignLoad(rng.pick(&PATHS)),
+        12 => Happening::Evict(*rng.pick::<&str>(&PATHS)),
+        13 => Happening::ForeignLoad(*rng.pick::<&str>(&PATHS)),
         _ => Happening::LockDeleted,
     }
 }

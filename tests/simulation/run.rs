@@ -214,7 +214,9 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
             world.cache_now().stop_worker(*w);
             world.cache.start_worker(*w);
         }
-        Happening::Evict(path) => world.cache_now().evict(path),
+        Happening::Evict(path) => {
+            world.cache_now().evict(path);
+        }
         Happening::ForeignLoad(path) => world.cache_now().foreign_load(path),
         Happening::LockDeleted => {
             for lock in world.server.objects("targetlocks") {

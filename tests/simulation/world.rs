@@ -114,10 +114,9 @@ impl World {
     /// The world of a plan, with the kinds installed and a namespace `ns`.
     pub fn new(plan: &Plan, keep_trace: bool) -> Arc<Self> {
         let time = Time::begin();
-        let oracle = Arc::new(Mutex::new(Oracle {
-            protected: plan.protection != Protection::None,
-            ..Oracle::default()
-        }));
+        let mut oracle = Oracle::default();
+        oracle.protected = plan.protection != Protection::None;
+        let oracle = Arc::new(Mutex::new(oracle));
         let deleted = Arc::new(Notify::new());
         let (judge, told) = (Arc::clone(&oracle), Arc::clone(&deleted));
         let sink = move |change: &Change| {
@@ -135,14 +134,14 @@ impl World {
             rules: if plan.rules { Rules::All } else { Rules::Structure },
             history: 4_096,
             sink: Some(Arc::new(sink)),
-            admit: None,
+            //admit: None,
         });
         for kind in kinds() {
             if let Err(why) = server.install(kind) {
                 lock(&oracle).object(format!("a CRD is refused: {why}"));
             }
         }
-        let files = Memory::new();
+        let files = Memory::default();
         for (path, size) in FILES {
             files.put(path, vec![u8::try_from(size).unwrap_or(1); size]);
         }
