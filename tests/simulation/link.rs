@@ -285,6 +285,13 @@ impl Link {
         };
         let what = short(&request.uri);
         self.world.note(format_args!("r{} {} {what} {} {how}", self.replica, request.method, response.code));
+        if self.world.verbose() && request.uri.contains("targetlocks") && request.method == http::Method::PATCH {
+            let seen: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            let lock = &seen["spec"]["lock"];
+            let holders: Vec<String> = lock["holders"].as_array().into_iter().flatten()
+                .map(|h| format!("{}:{}@{}", h["name"].as_str().unwrap_or_default(), h["hold"], h["seq"])).collect();
+            self.world.note(format_args!("     epoch {} {holders:?}", lock["epoch"]));
+        }
         if response.code == 422 && response.body.windows(8).any(|w| w == b"\"causes\"") {
             let body = String::from_utf8_lossy(&response.body).into_owned();
             self.world.judge().object(format!("r{}: the API server's rules refuse a write: {body}", self.replica));

@@ -370,6 +370,12 @@ fn histories(world: &World) {
             world.judge().object(format!("{name}: its journal cannot be read"));
             continue;
         };
+        if world.verbose() {
+            for entry in &entries {
+                let told = entry.open().map(|body| journal::explain(entry, &body)).unwrap_or_default();
+                world.note(format_args!("{name} {:>3} {} {told}", entry.seq, entry.at));
+            }
+        }
         match journal::replay(&uid, &spec, &entries) {
             Ok(steps) => {
                 let digest = steps.last().map(|s| s.after.digest.0.clone()).unwrap_or_default();

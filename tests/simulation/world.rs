@@ -134,7 +134,7 @@ impl World {
             rules: if plan.rules { Rules::All } else { Rules::Structure },
             history: 4_096,
             sink: Some(Arc::new(sink)),
-            //admit: None,
+            admit: None,
         });
         for kind in kinds() {
             if let Err(why) = server.install(kind) {
