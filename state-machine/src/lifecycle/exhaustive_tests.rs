@@ -94,7 +94,7 @@ fn a_free_needs_no_wait_where_the_engine_knows_tokens_or_fences() {
         // At most one takeover (without waits they have no end); so only what is broken is asked, not the end.
         let mut model = Model::new(frees(), Mutation::NoWait, class);
         model.symmetric = true;
-        let faults = Faults { calls: 1, ..CALM };
+        let faults = Faults { calls: u8::from(full()), ..CALM };
         let found = explore(&model, faults, 5_000_000);
         report(&format!("{class:?} without waits"), faults, &found);
         if let Some((why, way)) = &found.broken {
