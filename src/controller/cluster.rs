@@ -190,6 +190,8 @@ async fn claim(ctx: &Ctx, cluster: &CacheCluster, identity: &str, lock: &str) ->
         },
     };
     if found.spec.claim.uid == own.uid {
+        // Holds that nobody will give back are freed here too: somebody may need them only next week.
+        hold::free_void(ctx, &Arc::new(found)).await;
         return Ok(());
     }
     let other = found.spec.claim.clone();

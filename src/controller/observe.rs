@@ -248,6 +248,10 @@ fn lock_view(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundin
         if !waiting || hold.seq == folded.seq {
             return LockView::Held { epoch: hold.hold };
         }
+        if hold.seq > folded.seq {
+            // Taken by somebody who has seen more: this copy is old, and a newer one is on its way.
+            return LockView::Blocked { by: "a newer copy of itself, which holds the lock already".into() };
+        }
     }
     if !waiting {
         return LockView::Available;
