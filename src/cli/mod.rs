@@ -1,6 +1,8 @@
 //! The commands of the binary, which `kubectl ratchet` reaches too.
 
 pub mod controller;
+#[cfg(feature = "dev")]
+pub mod dev;
 pub mod history;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +19,9 @@ pub struct Cli {
 enum Command {
     /// Run the controller.
     Controller(Box<controller::Args>),
+    /// Serve a Kubernetes API on loopback with the controller inside: no cluster needed.
+    #[cfg(feature = "dev")]
+    Dev(dev::Args),
     /// Print the CustomResourceDefinitions and admission policies as YAML.
     Crds,
     /// Show what happened in an operation: who, when, what, because.
@@ -45,6 +50,10 @@ pub enum CliError {
     /// The controller could not start.
     #[error("the controller could not start: {0}")]
     Start(String),
+    /// `ratchet dev` could not start.
+    #[cfg(feature = "dev")]
+    #[error(transparent)]
+    Dev(#[from] crate::dev::DevError),
     /// Output failed.
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
@@ -60,6 +69,8 @@ pub enum CliError {
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Controller(args) => controller::run(*args).await,
+        #[cfg(feature = "dev")]
+        Command::Dev(args) => dev::run(args).await,
         Command::Crds => crds(),
         Command::History(args) => history::history(args).await,
         Command::Replay(args) => history::replay(args).await,
