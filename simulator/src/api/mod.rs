@@ -1,7 +1,9 @@
 //! The API server. A call is answered at once and atomically: when [`Server::call`] returns, the change is committed
 //! and every watcher has it in its line. Delays, losses and staleness are the business of whoever stands in between.
 
+mod discovery;
 pub mod kind;
+mod table;
 
 pub use kind::{Column, Kind};
 
