@@ -51,7 +51,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn home() -> Result<PathBuf, CliError> {
-    let none = || CliError::Start("there is no home directory; say where the state may lie with --data".into());
+    let none =
+        || CliError::Start("there is no home directory; say where the state may lie with --data".into());
     std::env::home_dir().map(|home| home.join(".ratchet-dev")).ok_or_else(none)
 }
 

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
     /// A file of the data directory cannot be used.
-    #[error("{path} cannot be used: {source}; check its owner and the space that is left, or choose another directory with --data")]
+    #[error(
+        "{path} cannot be used: {source}; check its owner and the space that is left, or choose another directory with --data"
+    )]
     Data {
         /// Which file.
         path: PathBuf,
@@ -22,7 +24,9 @@ pub enum DevError {
         pid: Option<String>,
     },
     /// What was kept is damaged in its middle: not the torn end that a crash leaves.
-    #[error("{file}, line {line}: {why}; put the directory back from a copy, or forget its state with --reset")]
+    #[error(
+        "{file}, line {line}: {why}; put the directory back from a copy, or forget its state with --reset"
+    )]
     Damaged {
         /// Which file.
         file: PathBuf,
@@ -32,7 +36,9 @@ pub enum DevError {
         why: String,
     },
     /// An object that was kept is refused now.
-    #[error("{object} cannot be put back: {why}; it was kept by another version: use that one, or forget the state with --reset")]
+    #[error(
+        "{object} cannot be put back: {why}; it was kept by another version: use that one, or forget the state with --reset"
+    )]
     Restore {
         /// Which object.
         object: String,
@@ -56,7 +62,9 @@ pub enum DevError {
         source: std::io::Error,
     },
     /// Keys and certificates cannot be made or read.
-    #[error("the certificate cannot be used: {0}; remove ca.crt, tls.crt and tls.key from the data directory")]
+    #[error(
+        "the certificate cannot be used: {0}; remove ca.crt, tls.crt and tls.key from the data directory"
+    )]
     Tls(String),
     /// The cache inside cannot start.
     #[error("the cache cannot start: {0}; check --ufs")]

@@ -2,8 +2,8 @@
 //! and a few files to load. What somebody deleted later stays deleted; kinds are brought to this version at each start.
 
 use super::{DevError, users};
-use bytes::Bytes;
 use ::http::Method;
+use bytes::Bytes;
 use ratchet_simulator::api::{Reply, Request, Server};
 use serde_json::{Value, json};
 use std::fs;
@@ -48,7 +48,8 @@ fn samples(directory: &Path) -> std::io::Result<()> {
 /// # Errors
 /// [`DevError::Install`].
 pub fn install(server: &Server, _ufs: &Path) -> Result<(), DevError> {
-    let broken = |e: &dyn std::fmt::Display| DevError::Install { object: "the kinds".into(), why: e.to_string() };
+    let broken =
+        |e: &dyn std::fmt::Display| DevError::Install { object: "the kinds".into(), why: e.to_string() };
     let crds = crate::api::crd::all().map_err(|e| broken(&e))?;
     let first = server.objects("customresourcedefinitions").is_empty();
     for (_, crd) in crds {

@@ -90,7 +90,11 @@ where
         Err(error) => return failure(400, "BadRequest", &format!("the body cannot be read: {error}")),
     };
     if head.headers.contains_key(header::UPGRADE) {
-        return failure(501, "NotImplemented", "not in dev: exec, attach and port-forward; there are no containers");
+        return failure(
+            501,
+            "NotImplemented",
+            "not in dev: exec, attach and port-forward; there are no containers",
+        );
     }
     let content_type = text(&head.headers, &header::CONTENT_TYPE).unwrap_or("application/json");
     if head.method == Method::POST && reviews::is(head.uri.path()) {

@@ -17,7 +17,8 @@ pub fn is(path: &str) -> bool {
 /// # Errors
 /// What is wrong with the body.
 pub fn answer(path: &str, body: &[u8], user: &User) -> Result<Value, String> {
-    let mut review: Value = serde_json::from_slice(body).map_err(|e| format!("the review cannot be read: {e}"))?;
+    let mut review: Value =
+        serde_json::from_slice(body).map_err(|e| format!("the review cannot be read: {e}"))?;
     if !review.is_object() {
         return Err("the review is not an object".into());
     }

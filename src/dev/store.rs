@@ -63,8 +63,7 @@ impl Kept {
         let is_crd = |key: &Key| key.0.starts_with("customresourcedefinitions.");
         let (crds, others): (Vec<_>, Vec<_>) = self.objects.into_iter().partition(|(key, _)| is_crd(key));
         for ((kind, namespace, name), object) in crds.into_iter().chain(others) {
-            let refused =
-                |why| DevError::Restore { object: format!("{kind} {namespace}/{name}"), why };
+            let refused = |why| DevError::Restore { object: format!("{kind} {namespace}/{name}"), why };
             server.restore(object, revision).map_err(refused)?;
         }
         Ok(())
@@ -133,7 +132,8 @@ impl Store {
         };
         let line = line.encode().map_err(|e| e.to_string())?;
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.write(&line).map_err(|e| format!("the change cannot be kept in {}: {e}", self.directory.display()))?;
+        log.write(&line)
+            .map_err(|e| format!("the change cannot be kept in {}: {e}", self.directory.display()))?;
         log.revision = log.revision.max(change.revision);
         Ok(())
     }
@@ -236,7 +236,8 @@ fn snapshot(state: &Path, generation: u64, server: &Server) -> io::Result<()> {
             if object["apiVersion"].as_str() != Some(&kind.api_version()) {
                 continue;
             }
-            let line = Line::Put { revision: 0, kind: kind.qualified().into(), object: Cow::Borrowed(&*object) };
+            let line =
+                Line::Put { revision: 0, kind: kind.qualified().into(), object: Cow::Borrowed(&*object) };
             out.write_all(&line.encode()?)?;
             lines += 1;
         }

@@ -124,8 +124,7 @@ fn same(a: &str, b: &str) -> bool {
 pub fn write_private(path: &Path, text: &[u8]) -> Result<(), DevError> {
     let fresh = path.with_extension("new");
     let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&fresh, path)

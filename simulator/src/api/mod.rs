@@ -3,6 +3,7 @@
 
 mod discovery;
 pub mod kind;
+mod openapi;
 mod table;
 
 pub use kind::{Column, Kind};

@@ -25,7 +25,9 @@ pub enum Rules {
 
 /// A compiled structural schema.
 #[derive(Debug)]
-pub struct Schema {}
+pub struct Schema {
+    source: Value,
+}
 
 /// Why a schema cannot be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +44,14 @@ impl Schema {
     ///
     /// # Errors
     /// [`SchemaError`].
-    pub fn compile(_schema: &Value) -> Result<Self, SchemaError> {
-        Ok(Self {})
+    pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
+        Ok(Self { source: schema.clone() })
+    }
+
+    /// What it was compiled from.
+    #[must_use]
+    pub const fn source(&self) -> &Value {
+        &self.source
     }
 
     /// Removes what the schema does not know; gives back the paths that went (for `fieldValidation`).
