@@ -119,13 +119,15 @@ async fn a_torn_last_line_is_left_out_and_a_damaged_one_is_an_error() {
     first.kill();
     let log = scratch.log();
     let whole = std::fs::read(&log).unwrap();
-    std::fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(b"0badcafe {\"put\":{\"rev").unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&log)
+        .unwrap()
+        .write_all(b"0badcafe {\"put\":{\"rev")
+        .unwrap();
     let second = Process::start(&scratch.0, ALONE);
     assert_eq!(contents(&second.client().await).await.len(), 3);
-    config_maps(&second.client().await)
-        .create(&PostParams::default(), &config_map("c3", "v"))
-        .await
-        .unwrap();
+    config_maps(&second.client().await).create(&PostParams::default(), &config_map("c3", "v")).await.unwrap();
     second.kill();
 
     let log = scratch.log();
@@ -179,7 +181,8 @@ async fn a_watch_over_https_tells_of_each_change() {
     api.delete("c", &DeleteParams::default()).await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < 2 {
-        let event = tokio::time::timeout(Duration::from_secs(10), events.next()).await.unwrap().unwrap().unwrap();
+        let event =
+            tokio::time::timeout(Duration::from_secs(10), events.next()).await.unwrap().unwrap().unwrap();
         match event {
             WatchEvent::Added(c) => seen.push(("added", c.metadata.name.unwrap())),
             WatchEvent::Deleted(c) => seen.push(("deleted", c.metadata.name.unwrap())),

@@ -2,7 +2,7 @@
 //! client. `/healthz` and its like need no token; everything else does.
 
 use super::users::Users;
-use super::{admit, reviews};
+use super::{admit, proto, reviews};
 use ::http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -96,20 +96,23 @@ where
             "not in dev: exec, attach and port-forward; there are no containers",
         );
     }
-    let content_type = text(&head.headers, &header::CONTENT_TYPE).unwrap_or("application/json");
+    let (content_type, body) = match readable(&head.headers, body) {
+        Ok(readable) => readable,
+        Err(why) => return failure(415, "UnsupportedMediaType", &why),
+    };
+    if let Err(why) = admit::served(head.uri.path(), &content_type) {
+        return failure(501, "NotImplemented", &why);
+    }
     if head.method == Method::POST && reviews::is(head.uri.path()) {
         return match reviews::answer(head.uri.path(), &body, &user) {
             Ok(review) => whole(201, "application/json", review.to_string()),
             Err(why) => failure(400, "BadRequest", &why),
         };
     }
-    if let Err(why) = admit::served(head.uri.path(), content_type) {
-        return failure(501, "NotImplemented", &why);
-    }
     let request = api::Request {
         method: head.method,
         uri: head.uri.path_and_query().map_or_else(|| head.uri.path().to_owned(), ToString::to_string),
-        content_type: content_type.to_owned(),
+        content_type,
         accept: text(&head.headers, &header::ACCEPT).unwrap_or_default().to_owned(),
         body,
         user,
@@ -136,6 +139,15 @@ fn reply(reply: Reply) -> Response<Answer> {
             response
         }
     }
+}
+
+/// The body as JSON or YAML, with its type.
+fn readable(headers: &HeaderMap, body: Bytes) -> Result<(String, Bytes), String> {
+    let content_type = text(headers, &header::CONTENT_TYPE).unwrap_or("application/json");
+    if content_type.starts_with(proto::CONTENT_TYPE) && !body.is_empty() {
+        return Ok(("application/json".into(), proto::to_json(&body)?.to_string().into()));
+    }
+    Ok((content_type.to_owned(), body))
 }
 
 /// `kubectl --as`: whoever is an administrator may be anybody.

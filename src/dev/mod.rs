@@ -16,6 +16,7 @@ mod first;
 mod http;
 mod inside;
 mod line;
+mod proto;
 mod reviews;
 mod store;
 mod tls;
