@@ -162,8 +162,9 @@ async fn only_the_owner_reads_the_secrets_and_only_a_token_opens_the_door() {
     }
     let mut config = kube::config::Kubeconfig::read_from(first.kubeconfig()).unwrap();
     config.auth_infos[0].auth_info.as_mut().unwrap().token = Some("guess".to_owned().into());
-    let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default());
-    let stranger = Client::try_from(config.await.unwrap()).unwrap();
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(config, &options).await.unwrap();
+    let stranger = Client::try_from(config).unwrap();
     let Err(kube::Error::Api(status)) = config_maps(&stranger).list(&ListParams::default()).await else {
         panic!("a stranger was let in")
     };

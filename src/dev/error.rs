@@ -66,9 +66,6 @@ pub enum DevError {
         "the certificate cannot be used: {0}; remove ca.crt, tls.crt and tls.key from the data directory"
     )]
     Tls(String),
-    /// The cache inside cannot start.
-    #[error("the cache cannot start: {0}; check --ufs")]
-    Cache(String),
 }
 
 impl DevError {

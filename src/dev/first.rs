@@ -2,6 +2,7 @@
 //! and a few files to load. What somebody deleted later stays deleted; kinds are brought to this version at each start.
 
 use super::{DevError, users};
+use crate::api::{GROUP, VERSION};
 use ::http::Method;
 use bytes::Bytes;
 use ratchet_simulator::api::{Reply, Request, Server};
@@ -47,21 +48,33 @@ fn samples(directory: &Path) -> std::io::Result<()> {
 ///
 /// # Errors
 /// [`DevError::Install`].
-pub fn install(server: &Server, _ufs: &Path) -> Result<(), DevError> {
+pub fn install(server: &Server) -> Result<(), DevError> {
+    const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let broken =
         |e: &dyn std::fmt::Display| DevError::Install { object: "the kinds".into(), why: e.to_string() };
-    let crds = crate::api::crd::all().map_err(|e| broken(&e))?;
+    let crds = crate::api::crd::dev().map_err(|e| broken(&e))?;
     let first = server.objects("customresourcedefinitions").is_empty();
     for (_, crd) in crds {
-        ensure(server, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd, true)?;
+        ensure(server, CRDS, crd, true)?;
     }
     if first {
-        for name in ["ratchet-system"] {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            ensure(server, "/api/v1/namespaces", namespace, false)?;
-        }
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ratchet-system"}});
+        ensure(server, "/api/v1/namespaces", namespace, false)?;
+        let clusters = format!("/apis/{GROUP}/{VERSION}/namespaces/default/cacheclusters");
+        ensure(server, &clusters, cache_cluster(), false)?;
     }
     Ok(())
+}
+
+/// Slow enough that one can watch a load of the samples, which takes some seconds.
+fn cache_cluster() -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "CacheCluster",
+        "metadata": {"name": "local", "namespace": "default"},
+        "spec": {"engine": "Local", "local": {"workers": 2, "bytesPerSecond": 2 << 20}},
+    })
 }
 
 /// Creates an object; or, when asked to, brings the spec of the one that is there to what it should be.

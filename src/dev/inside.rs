@@ -2,15 +2,19 @@
 //! ended and started again, with a new name in journals each time, as a new pod would have.
 
 use super::{DevError, http, users};
-use crate::clock::SystemClock;
+use crate::api::cluster::Local;
+use crate::clock::{Clock as _, SystemClock};
 use crate::controller::{self, Config, Ctx};
-use crate::engine::{Registry, alluxio};
+use crate::engine::local::{self, Cache};
+use crate::engine::{Registry, RegistryError, alluxio};
 use kube::Client;
 use ratchet_simulator::api::{Server, User};
+use ratchet_simulator::cache::{Directory, UnderStorage};
 use ratchet_state_machine::ids::WriterId;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
@@ -28,7 +32,59 @@ pub fn client(server: &Server, user: User) -> Client {
 /// What runs inside.
 pub struct Inside {
     server: Server,
+    caches: Arc<Caches>,
     controller: Mutex<Option<Controller>>,
+}
+
+/// The caches of all controllers of this process, one after the other.
+pub struct Caches {
+    /// Where they keep their copies, each in a directory of its own.
+    home: PathBuf,
+    ufs: Arc<dyn UnderStorage>,
+    opened: std::sync::Mutex<BTreeMap<String, Cache>>,
+}
+
+impl Caches {
+    /// Those of this data directory, over these files.
+    ///
+    /// # Errors
+    /// [`DevError::Data`] when there are no such files.
+    pub fn new(data: &Path, ufs: &Path) -> Result<Self, DevError> {
+        let files = Directory::open(ufs).map_err(DevError::data(ufs))?;
+        Ok(Self { home: data.join("cache"), ufs: Arc::new(files), opened: std::sync::Mutex::default() })
+    }
+
+    /// The cache of a CacheCluster, by `namespace/name`.
+    fn open(&self, key: &str, spec: &Local) -> Result<Cache, RegistryError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cache) = opened.get(key) {
+            return Ok(cache.clone());
+        }
+        // Neither a namespace nor a name has an underscore.
+        let name = key.replace('/', "_");
+        let identity = format!("local-{}", key.replace('/', "-"));
+        let cache = Cache::open(self.home.join(name), identity, local::profile(spec), Arc::clone(&self.ufs))
+            .map_err(|e| RegistryError(format!("{e}: {}", source(&e))))?;
+        opened.insert(key.to_owned(), cache.clone());
+        Ok(cache)
+    }
+
+    /// Lets happen what is due, also while nobody asks.
+    pub fn advance(&self) {
+        let all: Vec<Cache> =
+            self.opened.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for cache in all {
+            cache.advance(now_ms());
+        }
+    }
+}
+
+fn source(error: &dyn std::error::Error) -> String {
+    error.source().map(ToString::to_string).unwrap_or_default()
+}
+
+fn now_ms() -> i64 {
+    SystemClock.now().timestamp_millis()
 }
 
 struct Controller {
@@ -44,12 +100,9 @@ impl Drop for Controller {
 }
 
 impl Inside {
-    /// With a cache over `ufs`; the controller is not started yet.
-    ///
-    /// # Errors
-    /// [`DevError::Cache`].
-    pub fn new(server: &Server, _data: &Path, _ufs: &Path) -> Result<Self, DevError> {
-        Ok(Self { server: server.clone(), controller: Mutex::new(None) })
+    /// With these caches; the controller is not started yet.
+    pub fn new(server: &Server, caches: Arc<Caches>) -> Self {
+        Self { server: server.clone(), caches, controller: Mutex::new(None) }
     }
 
     /// Starts the controller unless it runs.
@@ -80,7 +133,9 @@ impl Inside {
     }
 
     fn engines(&self) -> Registry {
-        Registry::new(alluxio::Options::default())
+        let caches = Arc::clone(&self.caches);
+        let open = move |key: &str, spec: &Local| caches.open(key, spec);
+        Registry::local(alluxio::Options::default(), Arc::new(now_ms), open)
     }
 
     /// Ends the controller where it stands.

@@ -25,7 +25,7 @@ mod users;
 pub use error::DevError;
 
 use crate::clock::{Clock as _, SystemClock};
-use inside::Inside;
+use inside::{Caches, Inside};
 use kube::Client;
 use ratchet_simulator::api::{self, Server};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +42,9 @@ pub const PORT: u16 = 6464;
 
 /// Pause between two looks for what the garbage collector has to do.
 const COLLECT_EVERY: Duration = Duration::from_millis(200);
+
+/// Pause between two looks at what the cache has to copy.
+const ADVANCE_EVERY: Duration = Duration::from_millis(100);
 
 /// Changes that are kept for watches that come back.
 const HISTORY: usize = 10_000;
@@ -163,7 +166,7 @@ pub async fn start(options: Options) -> Result<Running, DevError> {
     });
     kept.restore(&server)?;
     let ufs = first::under_storage(&data, options.ufs.as_deref())?;
-    first::install(&server, &ufs)?;
+    first::install(&server)?;
     store.compact(&server).map_err(DevError::data(data.join("state")))?;
 
     let users = Arc::new(Users::load(&data)?);
@@ -177,7 +180,9 @@ pub async fn start(options: Options) -> Result<Running, DevError> {
     let mut background = JoinSet::new();
     background.spawn(collect(server.clone()));
     background.spawn(keep(server.clone(), Arc::clone(&store)));
-    let inside = Inside::new(&server, &data, &ufs)?;
+    let caches = Arc::new(Caches::new(&data, &ufs)?);
+    background.spawn(advance(Arc::clone(&caches)));
+    let inside = Inside::new(&server, caches);
     if options.controller {
         inside.start().await;
     }
@@ -196,6 +201,15 @@ async fn collect(server: Server) {
             seen = server.revision();
         }
         tokio::time::sleep(COLLECT_EVERY).await;
+    }
+}
+
+/// A cache has no clock of its own.
+async fn advance(caches: Arc<Caches>) {
+    loop {
+        tokio::time::sleep(ADVANCE_EVERY).await;
+        let caches = Arc::clone(&caches);
+        let _ = tokio::task::spawn_blocking(move || caches.advance()).await;
     }
 }
 

@@ -102,8 +102,11 @@ impl Store {
         let directory = fs::canonicalize(directory).map_err(DevError::data(directory))?;
         let lock = lock(&directory)?;
         let state = directory.join("state");
-        if reset && state.exists() {
-            fs::remove_dir_all(&state).map_err(DevError::data(&state))?;
+        // The cache's copies belong to the state: they are its operations' doing.
+        for part in [&state, &directory.join("cache")] {
+            if reset && part.exists() {
+                fs::remove_dir_all(part).map_err(DevError::data(part))?;
+            }
         }
         make(&state).map_err(DevError::data(&state))?;
         let (kept, last) = read(&state)?;
