@@ -64,7 +64,7 @@ fn greet(running: &Running) {
     println!("In another terminal:");
     println!("  export KUBECONFIG={}", running.kubeconfig().display());
     println!("  kubectl get ratchet");
-    println!("  kubectl explain dataload.spec");
+    println!("  kubectl apply -f {}", running.example().display());
     println!("  kubectl get dataoperations -w");
     println!();
     println!("Ctrl-C stops it; started again, it goes on where it was.");

@@ -1,5 +1,5 @@
 //! What is there from the first start: the kinds, a namespace for the controller's account, a CacheCluster `local`,
-//! and a few files to load. What somebody deleted later stays deleted; kinds are brought to this version at each start.
+//! a few files to load, and documents to try. What somebody deleted later stays deleted; kinds are brought to this version at each start.
 
 use super::{DevError, users};
 use crate::api::{GROUP, VERSION};
@@ -42,6 +42,35 @@ fn samples(directory: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Documents to try, for the cache and the files that are there from the start.
+const EXAMPLES: [(&str, &str); 2] = [
+    (
+        "load.yaml",
+        "# Brings the sample files into the cache: kubectl apply -f this\n\
+         apiVersion: ratchet.dev/v1alpha1\nkind: DataLoad\nmetadata:\n  name: warm\n\
+         spec:\n  target: local\n  paths:\n    - /data\n",
+    ),
+    (
+        "free.yaml",
+        "# Drops a part of them from the cache; the files themselves stay.\n\
+         apiVersion: ratchet.dev/v1alpha1\nkind: DataOperation\nmetadata:\n  name: free-old\n\
+         spec:\n  target: local\n  operation:\n    free:\n      paths:\n        - /data/old\n",
+    ),
+];
+
+/// Writes documents to try into `examples` of the data directory; gives back the first one.
+///
+/// # Errors
+/// [`DevError::Data`].
+pub fn examples(data: &Path) -> Result<PathBuf, DevError> {
+    let folder = data.join("examples");
+    fs::create_dir_all(&folder).map_err(DevError::data(&folder))?;
+    for (name, text) in EXAMPLES {
+        fs::write(folder.join(name), text).map_err(DevError::data(&folder))?;
+    }
+    Ok(folder.join(EXAMPLES[0].0))
 }
 
 /// Creates what is missing.

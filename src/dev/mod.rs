@@ -77,6 +77,7 @@ pub struct Running {
     address: SocketAddr,
     data: PathBuf,
     ufs: PathBuf,
+    example: PathBuf,
     server: Server,
     store: Arc<Store>,
     inside: Inside,
@@ -113,6 +114,12 @@ impl Running {
     #[must_use]
     pub fn ufs(&self) -> &Path {
         &self.ufs
+    }
+
+    /// A document to try: a load of the samples.
+    #[must_use]
+    pub fn example(&self) -> &Path {
+        &self.example
     }
 
     /// The API server.
@@ -166,6 +173,7 @@ pub async fn start(options: Options) -> Result<Running, DevError> {
     });
     kept.restore(&server)?;
     let ufs = first::under_storage(&data, options.ufs.as_deref())?;
+    let example = first::examples(&data)?;
     first::install(&server)?;
     store.compact(&server).map_err(DevError::data(data.join("state")))?;
 
@@ -186,7 +194,7 @@ pub async fn start(options: Options) -> Result<Running, DevError> {
     if options.controller {
         inside.start().await;
     }
-    Ok(Running { address, data, ufs, server, store, inside, background, listener })
+    Ok(Running { address, data, ufs, example, server, store, inside, background, listener })
 }
 
 /// What the controller manager does in a cluster, whenever something changed.
