@@ -3,6 +3,7 @@
 //! RBAC here, so what those policies ask an authorizer is always allowed.
 
 use crate::api::{CONTROLLER_USER, GROUP};
+use ratchet_simulator::api::Admission;
 use serde_json::Value;
 
 /// Whether this is something that dev offers at all.
@@ -23,48 +24,32 @@ pub fn served(path: &str, content_type: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A write that is about to be made.
-#[derive(Debug, Clone, Copy)]
-pub struct Attempt<'a> {
-    /// Who makes it.
-    pub user: &'a str,
-    /// The group of the kind.
-    pub group: &'a str,
-    /// The kind, plural.
-    pub plural: &'a str,
-    /// `status`, or nothing.
-    pub subresource: &'a str,
-    /// The object after it; `None` for a deletion.
-    pub new: Option<&'a Value>,
-    /// The object before it; `None` for a creation.
-    pub old: Option<&'a Value>,
-}
-
 /// The rules.
 ///
 /// # Errors
 /// Which policy says no, and why.
-pub fn rules(attempt: &Attempt<'_>) -> Result<(), String> {
-    if attempt.group != GROUP || attempt.user == CONTROLLER_USER {
+pub fn rules(write: &Admission<'_>) -> Result<(), String> {
+    let user = write.user.name.as_str();
+    if write.kind.group != GROUP || user == CONTROLLER_USER {
         return Ok(());
     }
     let denied = |policy: &str, why: &str| {
         Err(format!("ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {why}"))
     };
-    match (attempt.plural, attempt.subresource) {
+    match (write.kind.plural.as_str(), write.subresource) {
         ("dataoperations" | "dataloads" | "cacheclusters", "status") => denied(
             "ratchet-status",
             "only the Ratchet controller writes status; use spec.control to steer an operation",
         ),
-        ("targetlocks" | "operationjournals", _) if !cleaning(attempt) => {
+        ("targetlocks" | "operationjournals", _) if !cleaning(write) => {
             denied("ratchet-records", "only the Ratchet controller writes locks and journals")
         }
         ("dataoperations", "") => {
             for verb in ["approve", "force", "skip"] {
                 let of =
                     |o: Option<&Value>| o.map(|o| o["spec"]["control"][verb].clone()).unwrap_or_default();
-                let (new, old) = (of(attempt.new), of(attempt.old));
-                if !new.is_null() && new != old && new["by"] != attempt.user {
+                let (new, old) = (of(write.object), of(write.old));
+                if !new.is_null() && new != old && new["by"] != user {
                     let why = format!("control.{verb}.by has to be your own user name");
                     return denied("ratchet-operations", &why);
                 }
@@ -76,36 +61,61 @@ pub fn rules(attempt: &Attempt<'_>) -> Result<(), String> {
 }
 
 /// The control plane deletes what belongs to a vanished owner or namespace.
-fn cleaning(attempt: &Attempt<'_>) -> bool {
-    attempt.new.is_none() && super::users::system().name == attempt.user
+fn cleaning(write: &Admission<'_>) -> bool {
+    write.object.is_none() && (write.namespace_terminating || write.user.name == super::users::system().name)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::users;
     use super::*;
+    use ratchet_simulator::api::{Kind, User};
     use serde_json::json;
 
-    fn attempt<'a>(
-        user: &'a str,
-        plural: &'a str,
-        new: Option<&'a Value>,
-        old: Option<&'a Value>,
-    ) -> Attempt<'a> {
-        Attempt { user, group: GROUP, plural, subresource: "", new, old }
+    fn kind(plural: &str) -> Kind {
+        Kind {
+            group: GROUP.into(),
+            version: "v1alpha1".into(),
+            kind: String::new(),
+            list_kind: String::new(),
+            plural: plural.into(),
+            singular: String::new(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced: true,
+            status: true,
+            columns: Vec::new(),
+            selectable: Vec::new(),
+            schema: None,
+        }
+    }
+
+    fn write(user: &User, plural: &str, sub: &str, object: Option<&Value>, old: Option<&Value>) -> bool {
+        let (kind, namespace_terminating) = (kind(plural), false);
+        let operation = "UPDATE";
+        rules(&Admission {
+            operation,
+            kind: &kind,
+            subresource: sub,
+            user,
+            object,
+            old,
+            namespace_terminating,
+        })
+        .is_ok()
     }
 
     #[test]
     fn only_the_controller_writes_status_locks_and_journals() {
-        let object = json!({});
+        let (dev, controller, object) = (users::dev(), users::controller(), json!({}));
         for plural in ["targetlocks", "operationjournals"] {
-            assert!(rules(&attempt("dev", plural, Some(&object), None)).is_err());
-            assert!(rules(&attempt("dev", plural, None, Some(&object))).is_err());
-            assert!(rules(&attempt(CONTROLLER_USER, plural, Some(&object), None)).is_ok());
+            assert!(!write(&dev, plural, "", Some(&object), None));
+            assert!(!write(&dev, plural, "", None, Some(&object)));
+            assert!(write(&users::system(), plural, "", None, Some(&object)), "the control plane cleans up");
+            assert!(write(&controller, plural, "", Some(&object), None));
         }
-        let status =
-            Attempt { subresource: "status", ..attempt("dev", "dataloads", Some(&object), Some(&object)) };
-        assert!(rules(&status).is_err());
-        assert!(rules(&Attempt { user: CONTROLLER_USER, ..status }).is_ok());
+        assert!(!write(&dev, "dataloads", "status", Some(&object), Some(&object)));
+        assert!(write(&controller, "dataloads", "status", Some(&object), Some(&object)));
     }
 
     #[test]
@@ -113,11 +123,11 @@ mod tests {
         let plain = json!({"spec": {}});
         let own = json!({"spec": {"control": {"approve": {"by": "dev"}}}});
         let other = json!({"spec": {"control": {"approve": {"by": "boss"}}}});
-        let on = "dataoperations";
-        assert!(rules(&attempt("dev", on, Some(&own), Some(&plain))).is_ok());
-        assert!(rules(&attempt("dev", on, Some(&other), Some(&plain))).is_err());
-        assert!(rules(&attempt("dev", on, Some(&other), Some(&other))).is_ok(), "it was there before");
-        assert!(rules(&attempt("dev", on, Some(&plain), Some(&other))).is_ok(), "taking it back is free");
+        let edit = |new, old| write(&users::dev(), "dataoperations", "", Some(new), Some(old));
+        assert!(edit(&own, &plain));
+        assert!(!edit(&other, &plain));
+        assert!(edit(&other, &other), "it was there before");
+        assert!(edit(&plain, &other), "taking it back is free");
     }
 
     #[test]

@@ -170,6 +170,7 @@ pub async fn start(options: Options) -> Result<Running, DevError> {
         rules: ratchet_simulator::schema::Rules::All,
         history: HISTORY,
         sink: Some(Arc::new(move |change| sink.append(change))),
+        admit: Some(Arc::new(admit::rules)),
     });
     kept.restore(&server)?;
     let ufs = first::under_storage(&data, options.ufs.as_deref())?;
