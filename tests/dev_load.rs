@@ -53,7 +53,7 @@ fn half_way(op: &DataOperation) -> bool {
 }
 
 fn ratchet(kubeconfig: &Path, args: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ratchet"));
+    let mut command = Command::new(dev_process::binary());
     let out = command.args(args).env("KUBECONFIG", kubeconfig).output().unwrap();
     let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
     assert!(out.status.success(), "ratchet {args:?}: {text}");

@@ -43,8 +43,13 @@ pub struct Process {
     data: PathBuf,
 }
 
+/// The binary: the one that was built with the test, or the one that `RATCHET_DEV_BINARY` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("RATCHET_DEV_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_ratchet").into(), PathBuf::from)
+}
+
 fn command(data: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ratchet"));
+    let mut command = Command::new(binary());
     command.args(["dev", "--port", "0", "--data"]).arg(data).args(args).stdin(Stdio::null());
     command
 }
