@@ -13,5 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod controller;
 #[cfg(feature = "dev")]
+pub mod demo;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod engine;

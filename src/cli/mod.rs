@@ -2,6 +2,8 @@
 
 pub mod controller;
 #[cfg(feature = "dev")]
+pub mod demo;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod history;
 
@@ -19,6 +21,9 @@ pub struct Cli {
 enum Command {
     /// Run the controller.
     Controller(Box<controller::Args>),
+    /// See it work on real files, in a minute, with nothing but this binary.
+    #[cfg(feature = "dev")]
+    Demo(demo::Args),
     /// Serve a Kubernetes API on loopback with the controller inside: no cluster needed.
     #[cfg(feature = "dev")]
     Dev(dev::Args),
@@ -54,12 +59,23 @@ pub enum CliError {
     #[cfg(feature = "dev")]
     #[error(transparent)]
     Dev(#[from] crate::dev::DevError),
+    /// The demo was not as told.
+    #[cfg(feature = "dev")]
+    #[error("{0}")]
+    Demo(Box<crate::demo::DemoError>),
     /// Output failed.
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
     /// A generated document is broken: a bug.
     #[error("a generated document is broken: {0}")]
     Generate(String),
+}
+
+#[cfg(feature = "dev")]
+impl From<crate::demo::DemoError> for CliError {
+    fn from(error: crate::demo::DemoError) -> Self {
+        Self::Demo(Box::new(error))
+    }
 }
 
 /// Runs the command that the arguments name.
@@ -69,6 +85,8 @@ pub enum CliError {
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Controller(args) => controller::run(*args).await,
+        #[cfg(feature = "dev")]
+        Command::Demo(args) => demo::run(args).await,
         #[cfg(feature = "dev")]
         Command::Dev(args) => dev::run(args).await,
         Command::Crds => crds(),
