@@ -106,8 +106,11 @@ fn the_kinds_are_found_by_all_their_names_and_explained() {
     says(&k.ok("explain dataload.spec.paths"), &["FIELD: paths <[]string>", "Absolute paths"]);
     says(&k.ok("explain dop.spec.operation --recursive"), &["free\t<Object>", "load\t<Object>"]);
     says(&k.fails("explain dl.spec.nothing"), &["field \"nothing\" does not exist"]);
-    for name in ["dop", "dl", "cc", "tl", "oj", "dataload", "dataloads.ratchet.dev", "ratchet"] {
+    for name in ["dop", "dl", "tl", "oj", "dataload", "dataloads.ratchet.dev"] {
         says(&k.ok(&format!("get {name}")), &["No resources found"]);
+    }
+    for name in ["cc", "cacheclusters", "ratchet"] {
+        says(&k.ok(&format!("get {name}")), &["NAME", "ENGINE", "local", "Local"]);
     }
 }
 
@@ -138,7 +141,7 @@ fn the_examples_are_applied_changed_and_deleted() {
     says(&k.ok("diff -f crds/examples/dataoperation.yaml"), &[]);
     says(&k.fails("apply --server-side -f crds/examples"), &["not in dev: server-side apply"]);
     says(&k.ok("delete -f crds/examples"), &["dataload.ratchet.dev \"warm-data\" deleted"]);
-    says(&k.ok("get ratchet"), &["No resources found"]);
+    says(&k.ok("get dl,dop"), &["No resources found"]);
 }
 
 #[test]
@@ -163,7 +166,7 @@ fn objects_are_patched_labelled_and_found() {
     says(&k.ok("get dl -A"), &["NAMESPACE", "default"]);
     says(&k.ok("get ratchet -A --show-labels"), &["LABELS", "team=a"]);
     says(&k.ok("get dl --sort-by=.spec.target -o wide"), &["warm-data"]);
-    let list: Value = serde_json::from_str(&k.ok("get dl,cc -o json")).unwrap();
+    let list: Value = serde_json::from_str(&k.ok("get dl,dop -o json")).unwrap();
     assert_eq!(list["items"].as_array().unwrap().len(), 2);
     says(&k.ok("describe dl warm-data"), &["Name:", "warm-data", "Stall Deadline Seconds:", "Events:"]);
     says(&k.ok("describe dop free-old"), &["API Version:  ratchet.dev/v1alpha1"]);

@@ -86,7 +86,7 @@ async fn a_load_survives_kill_9_of_the_whole_process() {
     is_sound(&process.kubeconfig(), done.metadata.name.as_deref().unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")] // it serves while it waits for `ratchet history`
 async fn a_load_survives_the_end_of_the_controller_alone() {
     let scratch = Scratch::new();
     let running = dev::start(Options { port: 0, ..Options::new(&scratch.0) }).await.unwrap();
