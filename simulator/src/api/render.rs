@@ -87,10 +87,12 @@ fn partial(object: &Value) -> Value {
 
 /// A stored object as the body of an answer.
 pub(crate) fn stored(kind: &Kind, of: &Kind, entry: &Entry, format: Format, now: DateTime<Utc>) -> Bytes {
+    if !same(kind, of) {
+        return one(kind, &converted(&entry.value, kind), format, now);
+    }
     match format {
-        Format::Json if same(kind, of) => entry.bytes.clone(),
-        _ if same(kind, of) => one(kind, &entry.value, format, now),
-        _ => one(kind, &converted(&entry.value, kind), format, now),
+        Format::Json => entry.bytes.clone(),
+        Format::Table | Format::Partial => one(kind, &entry.value, format, now),
     }
 }
 

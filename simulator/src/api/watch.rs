@@ -146,7 +146,8 @@ impl Line {
     }
 }
 
-/// The stream of a watch. Ends after its `timeoutSeconds`, by tokio's clock.
+/// The stream of a watch. Ends after its `timeoutSeconds`, by tokio's clock: it has to be polled inside a runtime
+/// of tokio whose time is enabled.
 pub struct Watch {
     line: Arc<Line>,
     server: Server,
