@@ -1,0 +1,366 @@
+//! CREATE and replace: decode, prune, default, then the rules, then policies, then the store, in the order in which
+//! the real server does it, because what is refused first is what the caller sees.
+
+use super::call::Call;
+use super::failure::{Answer, Failure};
+use super::route::Target;
+use super::store::{Entry, State};
+use super::{Admission, Kind, Response, builtin, check, meta};
+use crate::schema::Cause;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+
+const BODIES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+
+/// Letters of generated names.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// The media type of a Content-Type header.
+pub(crate) fn media_type(header: &str) -> &str {
+    header.split(';').next().unwrap_or_default().trim()
+}
+
+/// What a JSON parser of Go says.
+pub(crate) fn syntax(error: &serde_json::Error, body: &[u8]) -> String {
+    if error.is_eof() || body.is_empty() {
+        return "unexpected end of JSON input".into();
+    }
+    let at = error.column().saturating_sub(1);
+    let found = body.get(at).map_or(' ', |b| char::from(*b));
+    format!("invalid character '{found}' looking for beginning of value")
+}
+
+/// The body as an object of the kind, with the fields that its metadata does not have.
+fn decode(call: &mut Call<'_>, kind: &Kind) -> Answer<Value> {
+    let type_ = media_type(&call.request.content_type);
+    if !matches!(type_, "" | "application/json" | "application/yaml") {
+        return Err(Failure::media_type(BODIES));
+    }
+    let body = &call.request.body;
+    let unrecognised = |why: String| {
+        let start = String::from_utf8_lossy(body);
+        let short: String = start.chars().take(30).collect();
+        let shown = match start.len() {
+            0 => "<empty>".to_owned(),
+            len if len > 30 => format!("{short} ..."),
+            _ => start.clone().into_owned(),
+        };
+        let message =
+            format!("the object provided is unrecognized (must be of type {}): {why} ({shown})", kind.kind);
+        Failure::bad_request(message)
+    };
+    let parse = |e: &serde_json::Error| {
+        unrecognised(format!("couldn't get version/kind; json parse error: {}", syntax(e, body)))
+    };
+    let mut object: Value = serde_json::from_slice(body).map_err(|e| parse(&e))?;
+    if !object.is_object() {
+        let found = check::json_type(&object);
+        return Err(unrecognised(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct \
+             {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )));
+    }
+    type_of(kind, &mut object, &unrecognised, body)?;
+    let handled = |why: &str| {
+        let (kind, version) = (&kind.kind, &kind.version);
+        Failure::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+    };
+    let unknown = shape(kind, &mut object).map_err(|why| handled(&why))?;
+    call.unknown_fields(unknown).map_err(|why| handled(&why))?;
+    Ok(object)
+}
+
+/// Checks apiVersion and kind; fills them in where the real server does.
+fn type_of(
+    kind: &Kind,
+    object: &mut Value,
+    unrecognised: &impl Fn(String) -> Box<Failure>,
+    body: &[u8],
+) -> Answer<()> {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, name) = (text("apiVersion"), text("kind"));
+    let expected = kind.api_version();
+    if kind.schema.is_none() {
+        if !(version.is_empty() || version == expected) || !(name.is_empty() || name == kind.kind) {
+            let version = if version.is_empty() { &expected } else { &version };
+            let short = version.rsplit('/').next().unwrap_or_default();
+            let name = if name.is_empty() { &kind.kind } else { &name };
+            return Err(Failure::bad_request(format!(
+                "{name} in version \"{short}\" cannot be handled as a {}: no kind \"{name}\" is registered for version \
+                 \"{version}\" in scheme \"pkg/runtime/scheme.go:111\"",
+                kind.kind
+            )));
+        }
+        object["apiVersion"] = expected.into();
+        object["kind"] = kind.kind.clone().into();
+        return Ok(());
+    }
+    for (field, value) in [("Kind", &name), ("apiVersion", &version)] {
+        if value.is_empty() {
+            let body = String::from_utf8_lossy(body);
+            return Err(unrecognised(format!("Object '{field}' is missing in '{body}'")));
+        }
+    }
+    if version != expected {
+        let message = format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected})"
+        );
+        return Err(Failure::bad_request(message));
+    }
+    Ok(())
+}
+
+/// Brings an object into the form of its kind: metadata, pruning, defaults. Gives back the fields that were dropped.
+pub(crate) fn shape(kind: &Kind, object: &mut Value) -> Result<Vec<String>, String> {
+    let mut unknown = check::decode(object)?;
+    if let Some(schema) = &kind.schema {
+        unknown.extend(schema.prune(object));
+        schema.default(object);
+    }
+    Ok(unknown)
+}
+
+/// Checks name and namespace of the body against those of the path.
+fn placed(target: &Target, object: &mut Value, name: Option<&str>) -> Answer<()> {
+    let own = meta::name(object);
+    if let Some(name) = name {
+        if own.is_empty() {
+            let message = format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            );
+            return Err(Failure::bad_request(message));
+        }
+        if own != name {
+            let message =
+                format!("the name of the object ({own}) does not match the name on the URL ({name})");
+            return Err(Failure::bad_request(message));
+        }
+    }
+    let namespace = meta::namespace(object);
+    if namespace.is_empty() && !target.namespace.is_empty() {
+        meta::set(object, "namespace", target.namespace.clone());
+    } else if namespace != target.namespace {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Failure::bad_request(message));
+    }
+    Ok(())
+}
+
+impl State {
+    /// POST.
+    pub(crate) fn create(&mut self, call: &mut Call<'_>, target: &Target) -> Answer<Response> {
+        call.write_options("CreateOptions")?;
+        let mut object = decode(call, &target.kind)?;
+        if target.kind.schema.is_some()
+            && let Some(name) = target.name.as_deref().filter(|_| meta::name(&object).is_empty())
+        {
+            meta::set(&mut object, "name", name);
+        }
+        placed(target, &mut object, None)?;
+        self.insert(call, target, object)
+    }
+
+    /// Creates a decoded object.
+    fn insert(&mut self, call: &mut Call<'_>, target: &Target, mut object: Value) -> Answer<Response> {
+        let kind = &target.kind;
+        if kind.namespaced {
+            self.room(target, &object)?;
+        }
+        self.birth(kind, &target.table, &mut object);
+        let of = self.storage(target);
+        if !super::render::same(kind, &of) {
+            builtin::convert(&mut object, &of);
+        }
+        let name = meta::name(&object).to_owned();
+        check::finalizer_warnings(&object, None).into_iter().for_each(|w| call.warn(w));
+        let mut causes = kind_cause(kind, &object);
+        if causes.is_empty() {
+            causes = check::created(kind, &object);
+            causes.extend(self.rules(kind, &object, None));
+            causes.extend(super::crd::check(kind, &object));
+            if kind.schema.is_some() && name.is_empty() {
+                unchecked(&mut causes);
+            }
+        }
+        if !causes.is_empty() {
+            return Err(named_invalid(kind, &object, &name, &causes));
+        }
+        self.admit(call, target, "CREATE", &name, Some(&object), None)?;
+        if !meta::version(&object).is_empty() {
+            return Err(Failure::bare("resourceVersion should not be set on objects to be created"));
+        }
+        let key = meta::key(&target.namespace, &name);
+        if self.get(&target.table, &key).is_some() {
+            return Err(Failure::already_exists(kind, &name));
+        }
+        if call.dry_run {
+            return Ok(self.show_value(call, target, 201, object));
+        }
+        let entry = self.put(&target.table, &key, object)?;
+        let response = self.show(call, target, 201, &entry);
+        self.after(&target.table, &key)?;
+        Ok(response)
+    }
+
+    /// What has to follow a write of certain kinds.
+    pub(crate) fn after(&mut self, table: &str, key: &str) -> Answer<()> {
+        if table == super::crd::TABLE { self.establish(key) } else { Ok(()) }
+    }
+
+    /// The kind in the version that is stored.
+    pub(crate) fn storage(&self, target: &Target) -> Arc<Kind> {
+        self.tables.get(&target.table).map_or_else(|| target.kind.clone(), |t| t.kind.clone())
+    }
+
+    /// Whether the namespace takes a new object.
+    fn room(&self, target: &Target, object: &Value) -> Answer<()> {
+        let namespace = &target.namespace;
+        match self.namespace(namespace) {
+            None => {
+                let details = json!({"name": namespace, "kind": "namespaces"});
+                let message = format!("namespaces \"{namespace}\" not found");
+                Err(Failure::new(404, "NotFound", message, Some(details)))
+            }
+            Some(true) => {
+                let why = format!(
+                    "unable to create new content in namespace {namespace} because it is being terminated"
+                );
+                let cause = json!({
+                    "reason": "NamespaceTerminating", "field": "metadata.namespace",
+                    "message": format!("namespace {namespace} is being terminated"),
+                });
+                Err(Failure::forbidden(&target.kind, meta::name(object), &why, Some(cause)))
+            }
+            Some(false) => Ok(()),
+        }
+    }
+
+    /// Gives a new object what the server gives it.
+    fn birth(&self, kind: &Kind, table: &str, object: &mut Value) {
+        let uid = (self.options.uids)();
+        if meta::name(object).is_empty() && !meta::text(object, "generateName").is_empty() {
+            let base: String = meta::text(object, "generateName").chars().take(58).collect();
+            let mut name = format!("{base}{}", suffix(&uid));
+            let namespace = meta::namespace(object).to_owned();
+            while self.get(table, &meta::key(&namespace, &name)).is_some() {
+                name = format!("{base}{}", suffix(&name));
+            }
+            meta::set(object, "name", name);
+        }
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+            meta::remove(object, field);
+        }
+        meta::set(object, "uid", uid);
+        meta::set(object, "creationTimestamp", meta::time((self.options.now)()));
+        if builtin::counts_generations(kind) {
+            meta::set(object, "generation", 1);
+        }
+        if kind.status
+            && let Some(map) = object.as_object_mut()
+        {
+            map.remove("status");
+        }
+        if kind.schema.is_none() {
+            builtin::prepare(kind, object);
+        }
+    }
+
+    /// What the schema and the rules of a CRD say.
+    pub(crate) fn rules(&self, kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Cause> {
+        match &kind.schema {
+            Some(schema) => schema.validate(new, old, self.options.rules),
+            None => Vec::new(),
+        }
+    }
+
+    /// Asks the policies.
+    pub(crate) fn admit(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        operation: &'static str,
+        name: &str,
+        object: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Answer<()> {
+        let Some(admit) = self.options.admit.as_ref().filter(|_| !self.quiet) else { return Ok(()) };
+        let admission = Admission {
+            operation,
+            kind: &target.kind,
+            subresource: &target.sub,
+            user: &call.request.user,
+            object,
+            old,
+            namespace_terminating: self.namespace(&target.namespace).unwrap_or_default(),
+        };
+        admit(&admission).map_err(|why| Failure::forbidden(&target.kind, name, &why, None))
+    }
+
+    /// PUT.
+    pub(crate) fn replace(&mut self, call: &mut Call<'_>, target: &Target, name: &str) -> Answer<Response> {
+        call.write_options("UpdateOptions")?;
+        let kind = &target.kind;
+        let mut object = decode(call, kind)?;
+        placed(target, &mut object, Some(name))?;
+        let key = meta::key(&target.namespace, name);
+        let Some(old) = self.get(&target.table, &key).cloned() else {
+            if builtin::create_on_update(kind) && target.sub.is_empty() {
+                meta::remove(&mut object, "resourceVersion");
+                return self.insert(call, target, object);
+            }
+            return Err(Failure::not_found(kind, name));
+        };
+        let (uid, stored) = (meta::uid(&object), meta::uid(&old.value));
+        if !uid.is_empty() && uid != stored {
+            let group = if kind.schema.is_some() { format!("{}/", kind.group) } else { String::new() };
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{key}, ResourceVersion: 0, \
+                 AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}",
+                kind.plural
+            );
+            return Err(Failure::conflict(kind, name, &why));
+        }
+        self.update(call, target, &old, object)
+    }
+}
+
+/// A missing name keeps the rules from being looked at, which the real server says.
+fn unchecked(causes: &mut Vec<Cause>) {
+    if causes.iter().all(|c| c.field != "<nil>") {
+        let message = "Invalid value: null: some validation rules were not checked because the object was invalid; \
+                       correct the existing errors to complete validation";
+        causes.push(Cause { reason: "FieldValueInvalid", message: message.into(), field: "<nil>".into() });
+    }
+}
+
+/// A kind in the body that is not the kind of the resource.
+pub(crate) fn kind_cause(kind: &Kind, object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if kind.schema.is_some() {
+        let found = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        if found != kind.kind {
+            let message = format!("Invalid value: \"{found}\": must be {}", kind.kind);
+            causes.push(Cause { reason: "FieldValueInvalid", message, field: "kind".into() });
+        }
+    }
+    causes
+}
+
+/// A 422 under the kind that the body names.
+pub(crate) fn named_invalid(kind: &Kind, object: &Value, name: &str, causes: &[Cause]) -> Box<Failure> {
+    let found = object.get("kind").and_then(Value::as_str).unwrap_or(&kind.kind);
+    let shown = if kind.schema.is_some() { found } else { &kind.kind };
+    Failure::invalid_named(&kind.group, shown, name, causes)
+}
+
+/// Five letters that depend on nothing but the seed.
+fn suffix(seed: &str) -> String {
+    let hash = Sha256::digest(seed.as_bytes());
+    hash.iter().take(5).map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect()
+}
+
+/// Whether two objects are the same but for what the server itself keeps.
+pub(crate) fn unchanged(new: &Value, old: &Entry) -> bool {
+    *new == *old.value
+}
