@@ -93,7 +93,11 @@ fn row_06_a_crash_after_the_effect_and_before_its_outcome() {
 fn row_07_an_outcome_that_is_committed_and_its_reply_lost() {
     dies_at(Sent::Transition, true);
     for seed in 0..20 {
-        survives(&Plan { seed, api: Weather { lost: 200, silent: 100, muddled: 200, ..Weather::CALM }, ..calm(1) });
+        survives(&Plan {
+            seed,
+            api: Weather { lost: 200, silent: 100, muddled: 200, ..Weather::CALM },
+            ..calm(1)
+        });
     }
 }
 
@@ -110,10 +114,16 @@ fn row_09_a_crash_after_every_write() {
     let base = survives(&calm(1));
     for call in 1..=writes {
         for (after, back_ms) in [(true, 0), (false, 0), (true, 600_000)] {
-            let plan = Plan { crash_points: vec![vec![CrashPoint { on: None, call, after, back_ms }]], ..calm(1) };
+            let plan =
+                Plan { crash_points: vec![vec![CrashPoint { on: None, call, after, back_ms }]], ..calm(1) };
             let report = survives(&plan);
             assert_eq!(report.ends, base.ends, "a crash at {call}");
-            assert!(report.commits <= base.commits + 3, "a crash at {call}: {} of {}", report.commits, base.commits);
+            assert!(
+                report.commits <= base.commits + 3,
+                "a crash at {call}: {} of {}",
+                report.commits,
+                base.commits
+            );
         }
     }
 }
@@ -159,7 +169,10 @@ fn row_14_another_object_of_the_same_name() {
 #[test]
 fn row_15_a_watch_that_is_silently_dead() {
     for at in [0, 500, 2_000, 4_000] {
-        let plan = Plan { calm_ms: 900_000, ..with(&[(at, Happening::Blind(0, 600_000)), (at, Happening::Blind(1, 600_000))]) };
+        let plan = Plan {
+            calm_ms: 900_000,
+            ..with(&[(at, Happening::Blind(0, 600_000)), (at, Happening::Blind(1, 600_000))])
+        };
         survives(&plan);
     }
 }
@@ -188,7 +201,8 @@ fn row_24_a_write_that_arrives_twice() {
 #[test]
 fn row_25_replicas_without_a_leader() {
     let paths = ["/data/a", "/data/ab", "/data/b", "/data/c"];
-    let asked: Vec<Asked> = (0..24).map(|n| asked(if n % 3 == 2 { "free" } else { "load" }, &[paths[n % 4]])).collect();
+    let asked: Vec<Asked> =
+        (0..24).map(|n| asked(if n % 3 == 2 { "free" } else { "load" }, &[paths[n % 4]])).collect();
     survives(&Plan { asked, calm_ms: 60_000, ..calm(3) });
 }
 
@@ -277,8 +291,11 @@ fn row_47_a_cancel_at_every_moment() {
 #[test]
 fn row_57_a_wall_clock_that_jumps() {
     for jump in [-3_600_000, 3_600_000] {
-        let happenings: Vec<_> =
-            (0..10).flat_map(|n| [(n * 500, Happening::ClockJump(0, jump)), (n * 500 + 250, Happening::ClockJump(0, -jump))]).collect();
+        let happenings: Vec<_> = (0..10)
+            .flat_map(|n| {
+                [(n * 500, Happening::ClockJump(0, jump)), (n * 500 + 250, Happening::ClockJump(0, -jump))]
+            })
+            .collect();
         survives(&Plan { clocks: vec![(0, 100), (600_000, 100)], ..with(&happenings) });
     }
 }

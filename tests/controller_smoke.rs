@@ -65,7 +65,10 @@ async fn loads_and_frees_also_end_under_the_controller_of_kube() {
         () = tokio::time::sleep(Duration::from_secs(600)) => panic!("not over in ten minutes"),
     }
     assert_eq!(world.judge().violations, Vec::<String>::new());
-    let phases: Vec<String> =
-        world.judge().operations().map(|o| o["status"]["phase"].as_str().unwrap_or_default().to_owned()).collect();
+    let phases: Vec<String> = world
+        .judge()
+        .operations()
+        .map(|o| o["status"]["phase"].as_str().unwrap_or_default().to_owned())
+        .collect();
     assert_eq!(phases, ["Succeeded"; 3]);
 }

@@ -141,7 +141,8 @@ fn table() -> String {
 #[test]
 fn every_failure_that_can_be_met_has_a_test_that_carries_its_number() {
     let tests = tests();
-    let bare: Vec<u32> = ROWS.iter().filter(|r| r.2.is_none() && !tests.contains_key(&r.0)).map(|r| r.0).collect();
+    let bare: Vec<u32> =
+        ROWS.iter().filter(|r| r.2.is_none() && !tests.contains_key(&r.0)).map(|r| r.0).collect();
     assert!(bare.is_empty(), "rows without a test: {bare:?}");
     let unknown: Vec<&u32> = tests.keys().filter(|n| !ROWS.iter().any(|r| r.0 == **n)).collect();
     assert!(unknown.is_empty(), "tests of rows that do not exist: {unknown:?}");

@@ -107,7 +107,9 @@ fn provoked(mutation: Mutation, seed: u64) -> Plan {
     let mut plan = Plan { mutation: Some(mutation), ..Plan::of(seed) };
     let late = Weather { late: 60, lost: 60, ..Weather::CALM };
     match mutation {
-        Mutation::SealAfterTrim => plan.asked = vec![asked("load", vec!["/data/a", "/data/ab", "/data/b", "/data/c"])],
+        Mutation::SealAfterTrim => {
+            plan.asked = vec![asked("load", vec!["/data/a", "/data/ab", "/data/b", "/data/c"])]
+        }
         Mutation::TimeoutIsFailure | Mutation::TakeoverWithoutWait | Mutation::SendLate => plan.engine = late,
         Mutation::UndoWithoutWait => {
             plan.engine = late;
@@ -129,7 +131,9 @@ fn every_precaution_is_missed_when_it_is_gone() {
             report.violations.first().map(|v| (seed, v.clone()))
         });
         match caught {
-            Some((seed, how)) => println!("{mutation:?}: seed {seed}: {}", how.chars().take(160).collect::<String>()),
+            Some((seed, how)) => {
+                println!("{mutation:?}: seed {seed}: {}", how.chars().take(160).collect::<String>())
+            }
             None => uncaught.push(mutation),
         }
     }

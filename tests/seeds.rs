@@ -59,19 +59,21 @@ fn main() {
     let end = arguments.from + arguments.seeds;
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {
-            scope.spawn(|| loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= end || failed.lock().unwrap().len() >= 10 {
-                    break;
-                }
-                let report = run(&Plan::of(seed), false);
-                finished.fetch_add(report.finished, Ordering::Relaxed);
-                faults.fetch_add(report.faults, Ordering::Relaxed);
-                slowest.fetch_max(u64::try_from(report.recovery_ms).unwrap_or(0), Ordering::Relaxed);
-                if !report.violations.is_empty() {
-                    println!("seed {seed}: {:?}", report.violations);
-                    println!("  replay: cargo test --release --test seeds -- --seed {seed} --trace");
-                    failed.lock().unwrap().push(seed);
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || failed.lock().unwrap().len() >= 10 {
+                        break;
+                    }
+                    let report = run(&Plan::of(seed), false);
+                    finished.fetch_add(report.finished, Ordering::Relaxed);
+                    faults.fetch_add(report.faults, Ordering::Relaxed);
+                    slowest.fetch_max(u64::try_from(report.recovery_ms).unwrap_or(0), Ordering::Relaxed);
+                    if !report.violations.is_empty() {
+                        println!("seed {seed}: {:?}", report.violations);
+                        println!("  replay: cargo test --release --test seeds -- --seed {seed} --trace");
+                        failed.lock().unwrap().push(seed);
+                    }
                 }
             });
         }
@@ -87,6 +89,10 @@ fn main() {
         faults.into_inner(),
         slowest.into_inner() / 1000,
     );
-    println!("test result: {}. {} passed; {failed} failed", if failed == 0 { "ok" } else { "FAILED" }, arguments.seeds - failed as u64);
+    println!(
+        "test result: {}. {} passed; {failed} failed",
+        if failed == 0 { "ok" } else { "FAILED" },
+        arguments.seeds - failed as u64
+    );
     std::process::exit(i32::from(failed > 0));
 }

@@ -123,7 +123,8 @@ impl SimEngine {
             let cache = world.cache_now();
             let call = cache::Call { effect: &effect, path: &path, token: &token, fence };
             let outcome = cache.apply(&call);
-            let changed = cache.last_applied().is_some_and(|a| a.changed) && matches!(outcome, Outcome::Done(_));
+            let changed =
+                cache.last_applied().is_some_and(|a| a.changed) && matches!(outcome, Outcome::Done(_));
             world.note(format_args!(
                 "   {} {path} {fence} of r{replica} lands{}",
                 effect.name(),

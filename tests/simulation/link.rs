@@ -115,9 +115,8 @@ impl Link {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|e| -> Error { e.to_string().into() })?.to_bytes();
         self.world.gate(self.replica, self.life).await;
-        let header = |name: &str| {
-            parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
-        };
+        let header =
+            |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let uri = parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
         let request = Request {
             content_type: header("content-type"),
@@ -285,16 +284,25 @@ impl Link {
         };
         let what = short(&request.uri);
         self.world.note(format_args!("r{} {} {what} {} {how}", self.replica, request.method, response.code));
-        if self.world.verbose() && request.uri.contains("targetlocks") && request.method == http::Method::PATCH {
+        if self.world.verbose()
+            && request.uri.contains("targetlocks")
+            && request.method == http::Method::PATCH
+        {
             let seen: Value = serde_json::from_slice(&response.body).unwrap_or_default();
             let lock = &seen["spec"]["lock"];
-            let holders: Vec<String> = lock["holders"].as_array().into_iter().flatten()
-                .map(|h| format!("{}:{}@{}", h["name"].as_str().unwrap_or_default(), h["hold"], h["seq"])).collect();
+            let holders: Vec<String> = lock["holders"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|h| format!("{}:{}@{}", h["name"].as_str().unwrap_or_default(), h["hold"], h["seq"]))
+                .collect();
             self.world.note(format_args!("     epoch {} {holders:?}", lock["epoch"]));
         }
         if response.code == 422 && response.body.windows(8).any(|w| w == b"\"causes\"") {
             let body = String::from_utf8_lossy(&response.body).into_owned();
-            self.world.judge().object(format!("r{}: the API server's rules refuse a write: {body}", self.replica));
+            self.world
+                .judge()
+                .object(format!("r{}: the API server's rules refuse a write: {body}", self.replica));
         }
         response
     }
@@ -302,11 +310,14 @@ impl Link {
     /// Nobody sends a transition from a state that it knows to be over.
     fn behind(&self, request: &Request) {
         let Some(ops) = status_patch(request) else { return };
-        let test = |path: &str| ops.iter().find(|o| o["op"] == "test" && o["path"] == path).map(|o| &o["value"]);
-        let (Some(uid), Some(seq)) = (test("/metadata/uid").and_then(Value::as_str), test("/status/seq")) else {
+        let test =
+            |path: &str| ops.iter().find(|o| o["op"] == "test" && o["path"] == path).map(|o| &o["value"]);
+        let (Some(uid), Some(seq)) = (test("/metadata/uid").and_then(Value::as_str), test("/status/seq"))
+        else {
             return;
         };
-        let told = self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let told =
+            self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known = told.get(uid).copied().unwrap_or(0);
         drop(told);
         if seq.as_i64().is_some_and(|s| s < known) {
@@ -320,9 +331,12 @@ impl Link {
             return;
         }
         let object: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        if let (Some(uid), Some(seq)) = (object["metadata"]["uid"].as_str(), object["status"]["seq"].as_i64()) {
-            let mut told =
-                self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let (Some(uid), Some(seq)) = (object["metadata"]["uid"].as_str(), object["status"]["seq"].as_i64())
+        {
+            let mut told = self.world.replicas[self.replica]
+                .told
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             let known = told.entry(uid.to_owned()).or_default();
             *known = seq.max(*known);
         }

@@ -19,7 +19,8 @@ const MAX_STATUS: usize = 32 * 1024;
 
 /// Whether one path is the other or lies below it, by components.
 pub fn overlap(a: &str, b: &str) -> bool {
-    let below = |p: &str, q: &str| p == "/" || p == q || q.strip_prefix(p).is_some_and(|r| r.starts_with('/'));
+    let below =
+        |p: &str, q: &str| p == "/" || p == q || q.strip_prefix(p).is_some_and(|r| r.starts_with('/'));
     below(a, b) || below(b, a)
 }
 
@@ -132,7 +133,8 @@ impl Oracle {
 
     /// Holders of the locks, for reports.
     pub fn holders(&self) -> Vec<String> {
-        let all = self.locks.values().flat_map(|l| l["spec"]["lock"]["holders"].as_array().into_iter().flatten());
+        let all =
+            self.locks.values().flat_map(|l| l["spec"]["lock"]["holders"].as_array().into_iter().flatten());
         all.map(|h| text(h, &["name"]).to_owned()).collect()
     }
 
@@ -205,7 +207,8 @@ impl Oracle {
             return;
         }
         let stops = ["stopLoad", "cancelMetadata"].iter().any(|e| !intent["effect"][*e].is_null());
-        let cancelled = new["spec"]["control"]["cancel"] == true || !new["metadata"]["deletionTimestamp"].is_null();
+        let cancelled =
+            new["spec"]["control"]["cancel"] == true || !new["metadata"]["deletionTimestamp"].is_null();
         if cancelled && !stops && after["cancelNoted"] != true {
             self.object(format!("{name}: a forward intent was written after the cancel"));
         }
@@ -215,7 +218,8 @@ impl Oracle {
         let uid = text(new, &["metadata", "uid"]);
         let token = text(intent, &["token"]);
         let same = before["intent"]["effect"] == intent["effect"] && before["step"] == after["step"];
-        let repeated = after["tail"].as_array().and_then(|t| t.last()).is_some_and(|e| e["event"] == "Intended");
+        let repeated =
+            after["tail"].as_array().and_then(|t| t.last()).is_some_and(|e| e["event"] == "Intended");
         if same && repeated && text(before, &["intent", "token"]) != token {
             self.object(format!("{name} {uid}: another attempt at the same effect has another token"));
         }

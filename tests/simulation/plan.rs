@@ -277,7 +277,8 @@ impl Plan {
 /// Without a fence or a token of the engine, the waits are all there is, and they count on clocks that run alike.
 fn clock(rng: &mut Rng, protection: Protection) -> (i64, u32) {
     let skew = if rng.chance(250) { i64::try_from(rng.below(1_200_000)).unwrap_or(0) - 600_000 } else { 0 };
-    let rate = if rng.chance(300) && protection != Protection::None { *rng.pick(&[80, 120, 200]) } else { 100 };
+    let rate =
+        if rng.chance(300) && protection != Protection::None { *rng.pick(&[80, 120, 200]) } else { 100 };
     (skew, rate)
 }
 

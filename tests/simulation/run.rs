@@ -259,11 +259,16 @@ async fn settle(world: &World, plan: &Plan) -> i64 {
                 .filter(|o| !settled(o))
                 .map(|o| {
                     let s = &o["status"];
-                    format!("{}: {} {} {}", o["metadata"]["name"], s["phase"], s["step"], s["waitingOn"]["reason"])
+                    format!(
+                        "{}: {} {} {}",
+                        o["metadata"]["name"], s["phase"], s["step"], s["waitingOn"]["reason"]
+                    )
                 })
                 .collect();
             let holders = world.judge().holders();
-            world.judge().object(format!("not settled {RECOVERY_MS} ms after the faults: {open:?}, held by {holders:?}"));
+            world.judge().object(format!(
+                "not settled {RECOVERY_MS} ms after the faults: {open:?}, held by {holders:?}"
+            ));
             return RECOVERY_MS;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -310,7 +315,9 @@ fn in_the_end(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) {
     histories(world);
     let cache = world.cache_now();
     let mut wrong: Vec<String> = cache.verify();
-    wrong.extend(cache.cached_only_lost().into_iter().map(|f| format!("{f} was only in the cache and is lost")));
+    wrong.extend(
+        cache.cached_only_lost().into_iter().map(|f| format!("{f} was only in the cache and is lost")),
+    );
     wrong.extend(cache.jobs_running().into_iter().map(|j| format!("{j} still runs in the engine")));
     for (i, end) in ends.iter().filter(|(i, _)| !plan.touched(**i)) {
         if end != "Succeeded" {
@@ -327,7 +334,13 @@ fn in_the_end(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) {
 /// Where all operations on a file wanted the same, and nothing took it away later, the cache is as they wanted.
 fn cached_as_asked(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) -> Vec<String> {
     let disturbed = plan.happenings.iter().any(|(_, h)| {
-        matches!(h, Happening::WorkerRestart(_) | Happening::Evict(_) | Happening::ForeignLoad(_) | Happening::FailOver(_))
+        matches!(
+            h,
+            Happening::WorkerRestart(_)
+                | Happening::Evict(_)
+                | Happening::ForeignLoad(_)
+                | Happening::FailOver(_)
+        )
     });
     if disturbed {
         return Vec::new();
@@ -338,7 +351,10 @@ fn cached_as_asked(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) -
         let on: Vec<usize> =
             (0..plan.asked.len()).filter(|i| plan.asked[*i].paths.iter().any(|p| overlap(p, file))).collect();
         let all = |arm: &str| {
-            !on.is_empty() && on.iter().all(|i| plan.asked[*i].arm == arm && ends.get(i).is_some_and(|e| e == "Succeeded"))
+            !on.is_empty()
+                && on
+                    .iter()
+                    .all(|i| plan.asked[*i].arm == arm && ends.get(i).is_some_and(|e| e == "Succeeded"))
         };
         let there = cached.contains_key(file);
         if all("load") && !there {
@@ -357,7 +373,12 @@ fn histories(world: &World) {
         world.judge().all_operations().map(|(u, o)| (u.clone(), Arc::clone(o))).collect();
     for (uid, op) in all {
         let mut entries: BTreeMap<i64, Value> = BTreeMap::new();
-        for e in world.judge().sealed(&uid).into_iter().chain(op["status"]["tail"].as_array().cloned().unwrap_or_default()) {
+        for e in world
+            .judge()
+            .sealed(&uid)
+            .into_iter()
+            .chain(op["status"]["tail"].as_array().cloned().unwrap_or_default())
+        {
             entries.insert(e["seq"].as_i64().unwrap_or(0), e);
         }
         if entries.is_empty() {
@@ -381,7 +402,9 @@ fn histories(world: &World) {
                 let digest = steps.last().map(|s| s.after.digest.0.clone()).unwrap_or_default();
                 let said = op["status"]["digest"].as_str().unwrap_or_default().to_owned();
                 if digest != said {
-                    world.judge().object(format!("{name}: the journal ends in {digest}, the object says {said}"));
+                    world
+                        .judge()
+                        .object(format!("{name}: the journal ends in {digest}, the object says {said}"));
                 }
             }
             Err(why) => world.judge().object(format!("{name}: its journal does not replay: {why}")),

@@ -67,6 +67,7 @@ impl Clock for ReplicaClock {
     fn timer(&self, at: Instant) -> Instant {
         let shown = u64::try_from(at.saturating_duration_since(self.time.0).as_millis()).unwrap_or(u64::MAX);
         // One more: the clock must show `at` when the timer fires, and the division rounds down.
-        self.time.0 + Duration::from_millis((shown.saturating_mul(100) / u64::from(self.rate)).saturating_add(1))
+        self.time.0
+            + Duration::from_millis((shown.saturating_mul(100) / u64::from(self.rate)).saturating_add(1))
     }
 }

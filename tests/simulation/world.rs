@@ -103,7 +103,9 @@ pub struct World {
 /// The kinds, as they are shipped.
 fn kinds() -> &'static [Value] {
     static KINDS: OnceLock<Vec<Value>> = OnceLock::new();
-    KINDS.get_or_init(|| ratchet::api::crd::all().unwrap_or_default().into_iter().map(|(_, crd)| crd).collect())
+    KINDS.get_or_init(|| {
+        ratchet::api::crd::all().unwrap_or_default().into_iter().map(|(_, crd)| crd).collect()
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -314,7 +316,8 @@ impl World {
 
     /// A call by hand, past all weather, as the administrator.
     pub fn by_hand(&self, method: &str, uri: &str, body: &Value) -> (u16, Value) {
-        let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let content_type =
+            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let request = Request {
             method: method.parse().unwrap_or_default(),
             uri: uri.to_owned(),
@@ -338,5 +341,12 @@ pub fn person() -> User {
 fn uid(n: u64) -> String {
     let mut rng = Rng::new(n);
     let (a, b) = (rng.next(), rng.next());
-    format!("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff, b >> 52, b & 0xffff_ffff_ffff)
+    format!(
+        "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+        a >> 32,
+        a >> 16 & 0xffff,
+        a & 0xfff,
+        b >> 52,
+        b & 0xffff_ffff_ffff
+    )
 }
