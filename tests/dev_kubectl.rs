@@ -55,7 +55,7 @@ impl Kubectl {
             .env("PATH", &self.path)
             .env("HOME", &self.home)
             .env("KUBECONFIG", self.process.kubeconfig())
-            .env("KUBE_EDITOR", "sed -i s/stallDeadlineSeconds:.600/stallDeadlineSeconds:.700/")
+            .env("KUBE_EDITOR", "sed -i /suspend/s/false/true/")
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -106,8 +106,11 @@ fn the_kinds_are_found_by_all_their_names_and_explained() {
     says(&k.ok("explain dataload.spec.paths"), &["FIELD: paths <[]string>", "Absolute paths"]);
     says(&k.ok("explain dop.spec.operation --recursive"), &["free\t<Object>", "load\t<Object>"]);
     says(&k.fails("explain dl.spec.nothing"), &["field \"nothing\" does not exist"]);
-    for name in ["dop", "dl", "cc", "tl", "oj", "dataload", "dataloads.ratchet.dev", "ratchet"] {
+    for name in ["dop", "dl", "tl", "oj", "dataload", "dataloads.ratchet.dev"] {
         says(&k.ok(&format!("get {name}")), &["No resources found"]);
+    }
+    for name in ["cc", "cacheclusters", "ratchet"] {
+        says(&k.ok(&format!("get {name}")), &["NAME", "ENGINE", "local", "Local"]);
     }
 }
 
@@ -131,14 +134,21 @@ fn the_examples_are_applied_changed_and_deleted() {
     says(&first, &["cachecluster.ratchet.dev/alluxio created", "dataload.ratchet.dev/warm-data created"]);
     let second = k.ok("apply -f crds/examples");
     says(&second, &["alluxio unchanged", "warm-data unchanged", "free-old unchanged"]);
-    let yaml = std::fs::read_to_string("crds/examples/dataload.yaml").unwrap().replace("100", "90");
-    says(&k.apply(&yaml), &["warm-data configured"]);
-    says(&k.ok("edit dl warm-data"), &["dataload.ratchet.dev/warm-data edited"]);
-    assert_eq!(k.ok("get dl warm-data -o jsonpath={.spec.stallDeadlineSeconds}"), "700");
+    let yaml = std::fs::read_to_string("crds/examples/dataload.yaml").unwrap();
+    let labelled = yaml.replace("  name: warm-data", "  name: warm-data\n  labels: {team: a}");
+    says(&k.apply(&labelled), &["warm-data configured"]);
+    let (good, text) = k.run(&["apply", "-f", "-"], &yaml.replace("100", "90"));
+    assert!(!good);
+    says(
+        &text,
+        &["The DataLoad \"warm-data\" is invalid", "a DataLoad cannot be changed; create another one"],
+    );
+    says(&k.ok("edit dop free-old"), &["dataoperation.ratchet.dev/free-old edited"]);
+    assert_eq!(k.ok("get dop free-old -o jsonpath={.spec.control.suspend}"), "true");
     says(&k.ok("diff -f crds/examples/dataoperation.yaml"), &[]);
     says(&k.fails("apply --server-side -f crds/examples"), &["not in dev: server-side apply"]);
     says(&k.ok("delete -f crds/examples"), &["dataload.ratchet.dev \"warm-data\" deleted"]);
-    says(&k.ok("get ratchet"), &["No resources found"]);
+    says(&k.ok("get dl,dop"), &["No resources found"]);
 }
 
 #[test]
@@ -152,18 +162,17 @@ fn objects_are_patched_labelled_and_found() {
     says(&k.ok("get dop --field-selector spec.target=alluxio -o name"), &["free-old"]);
     says(&k.ok("get dop --field-selector spec.target=other"), &["No resources found"]);
     says(&k.fails("get dop --field-selector spec.other=x"), &["field label not supported"]);
-    let patch = "patch dl warm-data --type=merge -p {\"spec\":{\"stallDeadlineSeconds\":800}}";
-    says(&k.ok(patch), &["warm-data patched"]);
-    let patch = "patch dl warm-data --type=json -p [{\"op\":\"replace\",\"path\":\"/spec/stallDeadlineSeconds\",\"value\":900}]";
-    says(&k.ok(patch), &["warm-data patched"]);
-    says(
-        &k.ok("get dl -o custom-columns=NAME:.metadata.name,S:.spec.stallDeadlineSeconds"),
-        &["warm-data", "900"],
-    );
+    let patch = "patch dop free-old --type=merge -p {\"spec\":{\"control\":{\"suspend\":true}}}";
+    says(&k.ok(patch), &["free-old patched"]);
+    let columns = "get dop -o custom-columns=NAME:.metadata.name,S:.spec.control.suspend";
+    says(&k.ok(columns), &["free-old", "true"]);
+    let patch = "[{\"op\":\"replace\",\"path\":\"/spec/control/suspend\",\"value\":false}]";
+    says(&k.ok(&format!("patch dop free-old --type=json -p {patch}")), &["free-old patched"]);
+    says(&k.ok(columns), &["free-old", "false"]);
     says(&k.ok("get dl -A"), &["NAMESPACE", "default"]);
     says(&k.ok("get ratchet -A --show-labels"), &["LABELS", "team=a"]);
     says(&k.ok("get dl --sort-by=.spec.target -o wide"), &["warm-data"]);
-    let list: Value = serde_json::from_str(&k.ok("get dl,cc -o json")).unwrap();
+    let list: Value = serde_json::from_str(&k.ok("get dl,dop -o json")).unwrap();
     assert_eq!(list["items"].as_array().unwrap().len(), 2);
     says(&k.ok("describe dl warm-data"), &["Name:", "warm-data", "Stall Deadline Seconds:", "Events:"]);
     says(&k.ok("describe dop free-old"), &["API Version:  ratchet.dev/v1alpha1"]);
@@ -190,8 +199,8 @@ fn what_is_wrong_is_said_as_the_real_server_says_it() {
     );
     says(&k.fails("get nothing"), &["the server doesn't have a resource type \"nothing\""]);
     k.apply(&yaml);
-    let status =
-        "patch dl warm-data --subresource=status --type=merge -p {\"status\":{\"phase\":\"Succeeded\"}}";
+    let status = "patch dl warm-data --subresource=status --type=merge -p {\"status\":\
+                  {\"phase\":\"Succeeded\",\"operation\":\"\",\"progress\":\"\",\"reason\":\"\",\"step\":\"\"}}";
     says(&k.fails(status), &["only the Ratchet controller writes status"]);
 }
 

@@ -47,9 +47,9 @@ fn succeeded(op: &DataOperation) -> bool {
     op.phase() == Some(Phase::Succeeded)
 }
 
-fn half_way(op: &DataOperation) -> bool {
-    let percent = op.status.as_ref().and_then(|s| s.progress.as_ref()).map(|p| p.percent.clone());
-    percent.is_some_and(|p| p.trim_end_matches('%').parse().is_ok_and(|n: u32| (10..90).contains(&n)))
+/// The cache copies, and is not done.
+fn copying(op: &DataOperation) -> bool {
+    op.status.as_ref().is_some_and(|s| s.step == "loadingData" && s.intent.is_none())
 }
 
 fn ratchet(kubeconfig: &Path, args: &[&str]) -> String {
@@ -74,7 +74,7 @@ async fn a_load_survives_kill_9_of_the_whole_process() {
     let client = process.client().await;
     let loads: Api<DataLoad> = Api::namespaced(client.clone(), "default");
     loads.create(&PostParams::default(), &load()).await.unwrap();
-    let op = until(&client, "half-way", half_way).await;
+    let op = until(&client, "copying", copying).await;
     for _ in 0..2 {
         process.kill();
         process = Process::start(&scratch.0, &[]);
@@ -86,14 +86,14 @@ async fn a_load_survives_kill_9_of_the_whole_process() {
     is_sound(&process.kubeconfig(), done.metadata.name.as_deref().unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")] // it serves while it waits for `ratchet history`
 async fn a_load_survives_the_end_of_the_controller_alone() {
     let scratch = Scratch::new();
     let running = dev::start(Options { port: 0, ..Options::new(&scratch.0) }).await.unwrap();
     let client = running.client();
     let loads: Api<DataLoad> = Api::namespaced(client.clone(), "default");
     loads.create(&PostParams::default(), &load()).await.unwrap();
-    until(&client, "half-way", half_way).await;
+    until(&client, "copying", copying).await;
     running.kill_controller().await;
     running.start_controller().await;
     let done = until(&client, "succeeded", succeeded).await;

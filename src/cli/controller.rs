@@ -102,7 +102,11 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         cleanup_bound_ms: i64::try_from(args.cleanup_seconds).unwrap_or(600).saturating_mul(1000),
         probe_every: Duration::from_secs(args.probe_seconds),
         drain: Duration::from_secs(args.drain_seconds),
-        watch: WatchOptions { namespace: args.watch_namespace.clone(), ..WatchOptions::default() },
+        watch: WatchOptions {
+            namespace: args.watch_namespace.clone(),
+            spread: uuid::Uuid::new_v4().as_u64_pair().0,
+            ..WatchOptions::default()
+        },
         ..Config::default()
     };
     let ctx = Arc::new(Ctx::new(client, config, writer.clone(), Arc::clone(&clock), Registry::new(options)));

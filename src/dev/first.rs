@@ -48,9 +48,9 @@ fn samples(directory: &Path) -> std::io::Result<()> {
 const EXAMPLES: [(&str, &str); 2] = [
     (
         "load.yaml",
-        "# Brings the sample files into the cache: kubectl apply -f this\n\
+        "# Brings every file into the cache: kubectl apply -f this\n\
          apiVersion: ratchet.dev/v1alpha1\nkind: DataLoad\nmetadata:\n  name: warm\n\
-         spec:\n  target: local\n  paths:\n    - /data\n",
+         spec:\n  target: local\n  paths:\n    - /\n",
     ),
     (
         "free.yaml",

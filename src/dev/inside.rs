@@ -113,7 +113,7 @@ impl Inside {
         }
         let process: String = uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect();
         let config = Config {
-            probe_every: Duration::from_secs(5),
+            probe_every: Duration::from_secs(2),
             drain: Duration::from_secs(5),
             ..Config::default()
         };

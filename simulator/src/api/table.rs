@@ -21,12 +21,7 @@ pub(crate) enum Include {
 }
 
 /// A `meta.k8s.io/v1` Table of `objects`, with `list_meta` as its metadata.
-pub(crate) fn of(kind: &Kind, objects: &[Arc<Value>], list_meta: Value, now: DateTime<Utc>) -> Value {
-    with(kind, objects, list_meta, now, Include::Metadata)
-}
-
-/// The same, with a choice of what is beside the cells.
-pub(crate) fn with(
+pub(crate) fn of(
     kind: &Kind,
     objects: &[Arc<Value>],
     list_meta: Value,

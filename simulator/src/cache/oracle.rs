@@ -13,6 +13,12 @@ impl Cache {
         self.core().s.applied.iter().cloned().collect()
     }
 
+    /// The newest application.
+    #[must_use]
+    pub fn last_applied(&self) -> Option<Applied> {
+        self.core().s.applied.back().cloned()
+    }
+
     /// Files with a copy that the master knows of: length in bytes and SHA-256 in hexadecimal.
     #[must_use]
     pub fn cached_files(&self) -> BTreeMap<String, (u64, String)> {
