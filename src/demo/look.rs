@@ -11,8 +11,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// After this, what was waited for does not happen any more.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What `kubectl get` prints for objects of a kind of Ratchet: for one of them, or for all when no name is given. The
-/// columns come from the server.
+/// What `kubectl get` prints for objects of a kind of Ratchet: for these names, or for all without names. The columns
+/// come from the server.
 ///
 /// # Errors
 /// [`DemoError::Api`].
@@ -31,12 +31,13 @@ fn rendered(table: &Value, names: &[&str]) -> Vec<String> {
     let shown: Vec<usize> = (0..columns.len()).filter(|&i| columns[i]["priority"] == 0).collect();
     let title = |i: &usize| columns[*i]["name"].as_str().unwrap_or_default().to_uppercase();
     let mut lines: Vec<Vec<String>> = vec![shown.iter().map(title).collect()];
-    for row in list(&table["rows"]) {
-        let cells = list(&row["cells"]);
-        if names.is_empty() || cells.first().is_some_and(|c| names.iter().any(|n| c == n)) {
-            lines.push(shown.iter().map(|&i| cell(cells.get(i))).collect());
-        }
+    let mut rows: Vec<Vec<Value>> = list(&table["rows"]).iter().map(|row| list(&row["cells"])).collect();
+    if !names.is_empty() {
+        let place = |row: &Vec<Value>| names.iter().position(|n| row.first().is_some_and(|c| c == n));
+        rows.retain(|row| place(row).is_some());
+        rows.sort_by_key(place);
     }
+    lines.extend(rows.iter().map(|row| shown.iter().map(|&i| cell(row.get(i))).collect()));
     let width = |i: usize| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..shown.len()).map(width).collect();
     let line = |cells: &Vec<String>| {
@@ -122,5 +123,7 @@ mod tests {
         });
         assert_eq!(rendered(&table, &[]), ["NAME     PHASE", "a        Queued", "longer"]);
         assert_eq!(rendered(&table, &["a"]), ["NAME   PHASE", "a      Queued"]);
+        let turned = rendered(&table, &["longer", "a"]);
+        assert_eq!(turned[1..], ["longer", "a        Queued"], "in the order of the names");
     }
 }

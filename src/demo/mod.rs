@@ -27,6 +27,7 @@ use say::Terminal;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stage::{Home, Stage};
+use std::cell::RefCell;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,6 +56,8 @@ struct Demo {
     tree: Tree,
     stage: Stage,
     home: PathBuf,
+    /// The kind of the document that was shown last.
+    shown: RefCell<String>,
     began: Instant,
     /// What was said last of an operation.
     said: String,
@@ -91,9 +94,18 @@ pub async fn run(options: Options) -> Result<(), DemoError> {
     stage.strike().await;
     if home.kept() {
         let ufs = if tree.own { format!(" --ufs '{}'", tree.root.display()) } else { String::new() };
-        say.title(format_args!("\nKept. Go on with: ratchet dev --data {}{ufs}", home.path().display()))?;
+        say.title(format_args!(
+            "\nKept. Go on with: {} dev --data {}{ufs}",
+            program(),
+            home.path().display()
+        ))?;
     }
     told
+}
+
+/// How this binary is called: as it was, when that was by a path.
+fn program() -> String {
+    std::env::args().next().filter(|a| a.contains('/')).unwrap_or_else(|| "ratchet".into())
 }
 
 /// The files, and what serves the API.
@@ -115,7 +127,17 @@ async fn prepare(home: &Home, options: &Options) -> Result<Demo, DemoError> {
     say.line(format_args!("{files} files, {bytes}, in {}", tree.root.display()))?;
     let stage = Stage::set(home, &tree).await?;
     let home = home.path().to_owned();
-    Ok(Demo { say, tree, stage, home, began, said: String::new(), kills: 0, entries: 0 })
+    Ok(Demo {
+        say,
+        tree,
+        stage,
+        home,
+        shown: RefCell::default(),
+        began,
+        said: String::new(),
+        kills: 0,
+        entries: 0,
+    })
 }
 
 impl Demo {
@@ -148,7 +170,10 @@ impl Demo {
         let file = folder.join(format!("{name}.yaml"));
         std::fs::write(&file, &text).map_err(DemoError::scratch(&file))?;
         self.say.command(format_args!("kubectl apply -f {}", file.display()))?;
-        self.say.printed(text.lines())?;
+        // Those of one kind look alike: the first one is enough.
+        if self.shown.replace(kind.into()) != kind {
+            self.say.printed(text.lines())?;
+        }
         let object: K = serde_json::from_value(document).map_err(|e| broken(&e))?;
         let api: Api<K> = Api::namespaced(self.stage.client.clone(), "default");
         Ok(api.create(&kube::api::PostParams::default(), &object).await?)
@@ -173,11 +198,14 @@ impl Demo {
         ];
         self.say.printed(rows.iter().map(|(what, value)| format!("{what:<42} {value}")))?;
         self.say.title("\nNext")?;
+        let program = program();
         self.say.printed([
-            "ratchet dev                 the same API, controller and cache, to play with by kubectl",
-            "ratchet demo --path DIR     this demo on files of your own, which are only read",
-            "ratchet demo --keep         leaves everything there for ratchet dev",
-            "README.md                   a real Kubernetes with a real Alluxio: bash tests/try.sh",
+            format!(
+                "{program} dev                the same API, controller and cache, to play with by kubectl"
+            ),
+            format!("{program} demo --path DIR    this demo on files of your own, which are only read"),
+            format!("{program} demo --keep        leaves everything there for `dev`"),
+            "bash tests/try.sh    a real Kubernetes, a real Alluxio, a real SIGKILL; see README.md".into(),
         ])?;
         Ok(())
     }

@@ -37,6 +37,10 @@ impl Demo {
             return Ok(self.say.line("(left out: no part of the tree is large enough)")?);
         }
         self.emptied(&a).await?;
+        self.say.line(format_args!(
+            "{LOAD}: load {}; {OTHER}: free {}; {SAME}: free {}",
+            a.path, b.path, a.path
+        ))?;
         self.apply::<DataOperation>("DataOperation", LOAD, operation("load", &a)).await?;
         self.operation_that(LOAD, "holds the lock", |o| o.phase() == Some(Phase::Running)).await?;
         self.apply::<DataOperation>("DataOperation", OTHER, operation("free", &b)).await?;

@@ -21,7 +21,7 @@ impl Demo {
             "Months later somebody asks what happened. The answer can be proved.",
         )?;
         let proved = self.proved(name).await?;
-        self.say.command(format_args!("ratchet history {name}"))?;
+        self.say.command(format_args!("{} history {name}", super::program()))?;
         self.say.printed(history::told(&proved.journal)?)?;
         let authors: BTreeSet<&str> = proved.steps.iter().map(|s| s.body.by.0.as_str()).collect();
         let all = self.stage.writers.iter().all(|w| authors.contains(w.as_str()));
@@ -29,7 +29,7 @@ impl Demo {
         self.say
             .holds(format_args!("one history, written by {} controllers, two of them dead", authors.len()))?;
 
-        self.say.command(format_args!("ratchet replay {name} | tail -3"))?;
+        self.say.command(format_args!("{} replay {name} | tail -3", super::program()))?;
         let lines = history::proved(&proved.journal, &proved.steps)?;
         self.say.printed(lines.iter().skip(lines.len().saturating_sub(3)))?;
         let verdict = lines.last().map(String::as_str).unwrap_or_default();
