@@ -92,7 +92,7 @@ pub(crate) fn stored(kind: &Kind, of: &Kind, entry: &Entry, format: Format, now:
     }
     match format {
         Format::Json => entry.bytes.clone(),
-        Format::Table | Format::Partial => one(kind, &entry.value, format, now),
+        Format::Table(_) | Format::Partial => one(kind, &entry.value, format, now),
     }
 }
 
