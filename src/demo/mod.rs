@@ -205,6 +205,8 @@ impl Demo {
             ),
             format!("{program} demo --path DIR    this demo on files of your own, which are only read"),
             format!("{program} demo --keep        leaves everything there for `dev`"),
+            "cargo test --release --test seeds -- --seeds 10000".into(),
+            "                     the same controller in ten thousand simulated storms".into(),
             "bash tests/try.sh    a real Kubernetes, a real Alluxio, a real SIGKILL; see README.md".into(),
         ])?;
         Ok(())

@@ -113,6 +113,8 @@ impl Terminal {
     pub fn end(&mut self) {
         if let Some(Bar::Moving(bar)) = self.bar.take() {
             bar.abandon();
+            // The last bar fills its line; what comes next has one of its own, also after a ^C.
+            let _ = writeln!(io::stdout());
         }
     }
 }
