@@ -77,7 +77,9 @@ impl Demo {
             "Killed in the worst moment",
             "The cache is at work and nobody knows: who starts again blindly loads twice, who forgets never ends.",
         )?;
-        self.say.line("(The moment is made: the demo holds the cache's reply back until the controller is dead.)")?;
+        self.say.line(
+            "(The moment is made: the demo holds the cache's reply back until the controller is dead.)",
+        )?;
         self.say.line("(It runs in this process: its tasks are dropped where they stand, as kill -9 would, with nothing")?;
         self.say.line(
             "drained or written. The API server and the cache live on. tests/try.sh does it with SIGKILL.)",
