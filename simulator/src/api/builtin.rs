@@ -4,6 +4,7 @@
 
 use super::Kind;
 use super::meta;
+use crate::schema::Cause;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -211,6 +212,51 @@ fn crd(map: &mut Map<String, Value>) {
         "status".into(),
         json!({"conditions": null, "acceptedNames": names, "storedVersions": stored}),
     );
+}
+
+/// The fields of a built-in kind beside its type and metadata, where they are few; `None` where anything is taken.
+fn fields(kind: &Kind) -> Option<&'static [&'static str]> {
+    Some(match kind.plural.as_str() {
+        "configmaps" => &["data", "binaryData", "immutable"],
+        "secrets" => &["data", "stringData", "type", "immutable"],
+        "serviceaccounts" => &["secrets", "imagePullSecrets", "automountServiceAccountToken"],
+        "controllerrevisions" => &["data", "revision"],
+        "leases" | "validatingadmissionpolicybindings" => &["spec"],
+        "roles" => &["rules"],
+        "clusterroles" => &["rules", "aggregationRule"],
+        "rolebindings" | "clusterrolebindings" => &["subjects", "roleRef"],
+        "events" => return None,
+        _ => &["spec", "status"],
+    })
+}
+
+/// Removes what a built-in kind does not have; gives back what went.
+pub(crate) fn prune(kind: &Kind, object: &mut Value) -> Vec<String> {
+    let mut gone = Vec::new();
+    if let (Some(known), Some(map)) = (fields(kind), object.as_object_mut()) {
+        map.retain(|key, _| {
+            let keep =
+                matches!(key.as_str(), "apiVersion" | "kind" | "metadata") || known.contains(&key.as_str());
+            if !keep {
+                gone.push(key.clone());
+            }
+            keep
+        });
+    }
+    gone
+}
+
+/// What is wrong with an object of a built-in kind: only what Ratchet could get wrong.
+pub(crate) fn check(kind: &Kind, object: &Value) -> Vec<Cause> {
+    let seconds = &object["spec"]["leaseDurationSeconds"];
+    match seconds.as_i64() {
+        Some(wrong) if kind.schema.is_none() && kind.plural == "leases" && wrong <= 0 => vec![Cause {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: {wrong}: must be greater than 0"),
+            field: "spec.leaseDurationSeconds".into(),
+        }],
+        _ => Vec::new(),
+    }
 }
 
 /// The core names of the fields of an Event, and those of events.k8s.io.

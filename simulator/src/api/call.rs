@@ -4,7 +4,7 @@ use super::failure::{self, Answer, Failure};
 use super::render::{self, Format};
 use super::route::{Query, Routed, Target};
 use super::store::{Entry, State};
-use super::{Reply, Request, Response, Server, builtin, discovery, read};
+use super::{Reply, Request, Response, Server, builtin, discovery, patch, read};
 use http::Method;
 use serde_json::Value;
 use std::sync::Arc;
@@ -172,7 +172,7 @@ fn verb(server: &Server, state: &mut State, call: &mut Call<'_>, target: &Target
     let name = target.name.as_deref();
     let reads = *method == Method::GET || *method == Method::HEAD;
     if reads {
-        call.format = render::negotiate(&call.request.accept)?;
+        call.format = render::negotiate(&call.request.accept)?.including(call.query.get("includeObject"));
         return match name {
             Some(name) => state.read(call, target, name).map(Reply::Whole),
             None if target.watch || call.query.on("watch") => read::watch(server, state, call, target),
@@ -189,10 +189,10 @@ fn verb(server: &Server, state: &mut State, call: &mut Call<'_>, target: &Target
         ("POST", Some(_)) if whole && custom => state.create(call, target),
         ("POST", _) => Err(Failure::method(kind, "create")),
         ("PUT", Some(name)) => state.replace(call, target, name),
-        ("PUT" | "PATCH", None) if custom => Err(Failure::bad_request("name must be provided")),
+        ("PUT", None) if custom => Err(Failure::bad_request("name must be provided")),
         ("PUT", None) => Err(Failure::method(kind, "update")),
         ("PATCH", Some(name)) => state.patch(call, target, name),
-        ("PATCH", None) => Err(Failure::method(kind, "patch")),
+        ("PATCH", None) => Err(patch::collection(call, kind)),
         ("DELETE", Some(name)) if whole => state.delete(call, target, name),
         ("DELETE", None) if !builtin::is_namespace(kind) => state.delete_collection(call, target),
         _ => Err(Failure::method(kind, "delete")),

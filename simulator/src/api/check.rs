@@ -156,7 +156,7 @@ pub(crate) fn created(kind: &Kind, object: &Value) -> Vec<Cause> {
     } else if builtin::is_namespace(kind) && name.contains('.') {
         causes.push(invalid("metadata.name", name, "must not contain dots"));
     } else if name.len() > 253 {
-        causes.push(invalid("metadata.name", name, "must be no more than 253 bytes"));
+        causes.push(invalid("metadata.name", name, "must be no more than 253 characters"));
     } else if !subdomain(name) {
         causes.push(invalid("metadata.name", name, DNS_1123));
     }
@@ -247,7 +247,7 @@ fn owners(object: &Value, causes: &mut Vec<Cause>) {
         let message = format!(
             "Invalid value: {}: Only one reference can have Controller set to true. Found \"true\" in references for \
              {}/{} and {}/{}",
-            Value::from(owners.to_vec()),
+            typed(owners),
             first["kind"].as_str().unwrap_or_default(),
             first["name"].as_str().unwrap_or_default(),
             second["kind"].as_str().unwrap_or_default(),
@@ -255,6 +255,19 @@ fn owners(object: &Value, causes: &mut Vec<Cause>) {
         );
         causes.push(Cause { reason: "FieldValueInvalid", message, field: "metadata.ownerReferences".into() });
     }
+}
+
+/// Owner references in the order of their typed form.
+fn typed(owners: &[Value]) -> String {
+    let one = |owner: &Value| {
+        let fields = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+        let parts: Vec<String> = fields
+            .iter()
+            .filter_map(|field| owner.get(field).map(|value| format!("\"{field}\":{value}")))
+            .collect();
+        format!("{{{}}}", parts.join(","))
+    };
+    format!("[{}]", owners.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
 fn finalizers(object: &Value, causes: &mut Vec<Cause>) {
@@ -287,12 +300,13 @@ fn qualified(text: &str) -> Option<String> {
     let (first, second, more) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let name = match second {
         _ if more.is_some() => {
-            return Some(format!(
+            return Some(
                 "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with \
                  an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
                  '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. \
                  'example.com/MyName')"
-            ));
+                    .into(),
+            );
         }
         Some(_) if first.is_empty() => return Some("prefix part must be non-empty".into()),
         Some(_) if !subdomain(first) => return Some(format!("prefix part {DNS_1123}")),

@@ -23,6 +23,14 @@ enum Form {
     Strategic,
 }
 
+/// PATCH of a collection, which nobody serves.
+pub(crate) fn collection(call: &Call<'_>, kind: &Kind) -> Box<Failure> {
+    if kind.schema.is_none() {
+        return Failure::method(kind, "patch");
+    }
+    form(call, kind).err().unwrap_or_else(|| Failure::bad_request("name must be provided"))
+}
+
 impl State {
     /// PATCH.
     pub(crate) fn patch(&mut self, call: &mut Call<'_>, target: &Target, name: &str) -> Answer<Response> {
@@ -90,6 +98,7 @@ fn named(target: &Target, name: &str, new: &mut Value) -> Answer<()> {
     Ok(())
 }
 
+/// Which of the three it is, by the type of the body.
 fn form(call: &Call<'_>, kind: &Kind) -> Answer<Form> {
     match media_type(&call.request.content_type) {
         "application/json-patch+json" => Ok(Form::Operations),
@@ -151,7 +160,7 @@ fn operations(body: &[u8]) -> Answer<Vec<PatchOperation>> {
             }
             Err(Failure::unprocessable())
         }
-        other => {
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
             let found = check::json_type(&other);
             let why = format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
             Err(decoding(why))

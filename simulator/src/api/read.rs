@@ -158,7 +158,7 @@ fn untoken(text: &str) -> Answer<(i64, String)> {
         Failure::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
     };
     let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| wrong(e.to_string()))?;
-    let token: Value = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let token: Value = serde_json::from_slice(&bytes).map_err(|e| wrong(super::write::syntax(&e, &bytes)))?;
     if token["v"] != "meta.k8s.io/v1" {
         return Err(wrong("server does not recognize this encoded version".into()));
     }
@@ -272,7 +272,7 @@ fn begin(state: &State, line: &Line, target: &Target, at: u64, bookmark: bool) {
         if line.selector.is_empty() || line.selector.matches(&entry.value) {
             queue.ready.push_back(match line.format {
                 Format::Json if line.stored => render::event("ADDED", &entry.bytes),
-                _ => line.render("ADDED", &entry.value, now),
+                Format::Json | Format::Table(_) | Format::Partial => line.render("ADDED", &entry.value, now),
             });
         }
     }

@@ -27,17 +27,18 @@ impl State {
             builtin::convert(&mut new, kind);
         }
         fresh(kind, &name, old, &mut new)?;
-        check::finalizer_warnings(&new, Some(&old.value)).into_iter().for_each(|w| call.warn(w));
         prepare(kind, &target.sub, &old.value, &mut new);
         let mut causes = type_causes(kind, &new);
         if causes.is_empty() {
             causes = check::updated(&new, &old.value);
             causes.extend(self.rules(kind, &new, Some(&old.value)));
             causes.extend(super::crd::check(kind, &new));
+            causes.extend(builtin::check(kind, &new));
         }
         if !causes.is_empty() {
             return Err(named_invalid(kind, &new, &name, &causes));
         }
+        check::finalizer_warnings(&new, Some(&old.value)).into_iter().for_each(|w| call.warn(w));
         self.admit(call, target, "UPDATE", &name, Some(&new), Some(&old.value))?;
         if call.dry_run {
             return Ok(self.show_value(call, target, 200, new));

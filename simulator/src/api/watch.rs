@@ -135,7 +135,7 @@ impl Line {
             object["kind"] = "PartialObjectMetadata".into();
         }
         let object: Bytes = match self.format {
-            Format::Table => {
+            Format::Table(_) => {
                 let table =
                     render::one(&self.kind, &Arc::new(object), self.format, chrono::DateTime::UNIX_EPOCH);
                 table.to_vec().into()
@@ -146,7 +146,8 @@ impl Line {
     }
 }
 
-/// The stream of a watch. Ends after its `timeoutSeconds`, by tokio's clock.
+/// The stream of a watch. Ends after its `timeoutSeconds`, by tokio's clock: it has to be polled inside a runtime
+/// of tokio whose time is enabled.
 pub struct Watch {
     line: Arc<Line>,
     server: Server,

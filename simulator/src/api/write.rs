@@ -114,6 +114,9 @@ fn type_of(
 /// Brings an object into the form of its kind: metadata, pruning, defaults. Gives back the fields that were dropped.
 pub(crate) fn shape(kind: &Kind, object: &mut Value) -> Result<Vec<String>, String> {
     let mut unknown = check::decode(object)?;
+    if kind.schema.is_none() {
+        unknown.extend(builtin::prune(kind, object));
+    }
     if let Some(schema) = &kind.schema {
         unknown.extend(schema.prune(object));
         schema.default(object);
@@ -173,19 +176,17 @@ impl State {
             builtin::convert(&mut object, &of);
         }
         let name = meta::name(&object).to_owned();
-        check::finalizer_warnings(&object, None).into_iter().for_each(|w| call.warn(w));
         let mut causes = kind_cause(kind, &object);
         if causes.is_empty() {
             causes = check::created(kind, &object);
             causes.extend(self.rules(kind, &object, None));
             causes.extend(super::crd::check(kind, &object));
-            if kind.schema.is_some() && name.is_empty() {
-                unchecked(&mut causes);
-            }
+            causes.extend(builtin::check(kind, &object));
         }
         if !causes.is_empty() {
             return Err(named_invalid(kind, &object, &name, &causes));
         }
+        check::finalizer_warnings(&object, None).into_iter().for_each(|w| call.warn(w));
         self.admit(call, target, "CREATE", &name, Some(&object), None)?;
         if !meta::version(&object).is_empty() {
             return Err(Failure::bare("resourceVersion should not be set on objects to be created"));
@@ -322,15 +323,6 @@ impl State {
             return Err(Failure::conflict(kind, name, &why));
         }
         self.update(call, target, &old, object)
-    }
-}
-
-/// A missing name keeps the rules from being looked at, which the real server says.
-fn unchecked(causes: &mut Vec<Cause>) {
-    if causes.iter().all(|c| c.field != "<nil>") {
-        let message = "Invalid value: null: some validation rules were not checked because the object was invalid; \
-                       correct the existing errors to complete validation";
-        causes.push(Cause { reason: "FieldValueInvalid", message: message.into(), field: "<nil>".into() });
     }
 }
 

@@ -88,12 +88,31 @@ pub fn duplicate(field: String, value: &Value) -> Cause {
     Cause { reason: DUPLICATE, message: format!("Duplicate value: {}", shown(value)), field }
 }
 
-/// A value as messages show it: JSON.
+/// A value as messages show it: JSON, but for texts.
 pub fn shown(value: &Value) -> String {
-    value.to_string()
+    value.as_str().map_or_else(|| value.to_string(), quoted)
 }
 
-/// A text as messages show it.
+/// A text as messages show it: quoted as Go quotes.
 pub fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\0'..'\u{20}' | '\u{7f}' => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }

@@ -11,6 +11,7 @@ use super::format::Format;
 use super::node::{Additional, Bound, Kind, Node, whole};
 use super::path::Path;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// What is wrong with the structure of `new`.
 pub fn check(root: &Node, new: &Value, old: Option<&Value>) -> Vec<Cause> {
@@ -106,17 +107,19 @@ impl Walk {
         {
             self.causes.push(cause::should(path.field(), new, &format!("be a multiple of {step}")));
         }
-        if let Some(Bound { at, text, exclusive }) = &limits.maximum
-            && (number > *at || (*exclusive && number >= *at))
-        {
-            let than = if *exclusive { "less than" } else { "less than or equal to" };
-            self.causes.push(cause::should(path.field(), new, &format!("be {than} {text}")));
+        if let Some(bound) = &limits.maximum {
+            let (at, text) = end(bound, new);
+            if number > at || (bound.exclusive && number >= at) {
+                let than = if bound.exclusive { "less than" } else { "less than or equal to" };
+                self.causes.push(cause::should(path.field(), new, &format!("be {than} {text}")));
+            }
         }
-        if let Some(Bound { at, text, exclusive }) = &limits.minimum
-            && (number < *at || (*exclusive && number <= *at))
-        {
-            let than = if *exclusive { "greater than" } else { "greater than or equal to" };
-            self.causes.push(cause::should(path.field(), new, &format!("be {than} {text}")));
+        if let Some(bound) = &limits.minimum {
+            let (at, text) = end(bound, new);
+            if number < at || (bound.exclusive && number <= at) {
+                let than = if bound.exclusive { "greater than" } else { "greater than or equal to" };
+                self.causes.push(cause::should(path.field(), new, &format!("be {than} {text}")));
+            }
         }
     }
 
@@ -247,6 +250,14 @@ fn apart(node: &Node, new: &Value, old: Option<&Value>, path: &Path<'_>) -> (Vec
     let mut walk = Walk::default();
     walk.inside(node, new, old, path);
     (walk.causes, walk.seen)
+}
+
+/// The end of a range and its text. For a whole number the real server cuts the end down to a whole one.
+fn end<'b>(bound: &'b Bound, value: &Value) -> (f64, Cow<'b, str>) {
+    if value.is_i64() && bound.at.fract() != 0.0 {
+        return (bound.at.trunc(), Cow::Owned(bound.at.trunc().to_string()));
+    }
+    (bound.at, Cow::Borrowed(bound.text.as_str()))
 }
 
 fn type_name(value: &Value) -> &'static str {

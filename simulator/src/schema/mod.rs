@@ -49,6 +49,7 @@ pub enum Rules {
 /// A compiled structural schema.
 #[derive(Debug)]
 pub struct Schema {
+    source: Value,
     root: Node,
 }
 
@@ -69,7 +70,13 @@ impl Schema {
     /// [`SchemaError`]: an unknown type, a broken pattern, a rule that does not parse or that uses `oldSelf` where
     /// there is none to compare with.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        Ok(Self { root: compile::root(schema)? })
+        Ok(Self { source: schema.clone(), root: compile::root(schema)? })
+    }
+
+    /// What it was compiled from.
+    #[must_use]
+    pub const fn source(&self) -> &Value {
+        &self.source
     }
 
     /// Removes what the schema does not know; gives back the paths that went (for `fieldValidation`), sorted.

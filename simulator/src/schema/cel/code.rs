@@ -167,8 +167,6 @@ pub enum Code {
     Loop(Box<Loop>),
     /// A loop of two variables.
     Pairs(Box<Pairs>),
-    /// `cel.bind(x, a, b)`
-    Bind(usize, Box<Code>, Box<Code>),
     /// `a.matches('constant')`
     Matches(Box<Code>, Box<Regex>),
     /// A function that is known here; the target comes first.

@@ -67,11 +67,6 @@ impl<'a> Env<'a> {
             }
             Code::Loop(inner) => self.run(inner),
             Code::Pairs(inner) => self.pairs(inner),
-            Code::Bind(slot, value, body) => {
-                let value = self.eval(value);
-                self.set(*slot, value);
-                self.eval(body)
-            }
             Code::Matches(subject, regex) => match self.eval(subject)? {
                 Val::Text(text) => Ok(Val::Bool(regex.is_match(&text))),
                 _ => Err(Fault::overload()),

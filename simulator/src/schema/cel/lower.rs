@@ -124,9 +124,6 @@ impl Scope {
             if let Some(code) = self.pairs(call, target)? {
                 return Ok(code);
             }
-            if matches!(&target.expr, Expr::Ident(n) if n == "cel") && call.func_name == "bind" {
-                return self.bind(&call.args);
-            }
         } else if let Some(code) = self.operator(call)? {
             return Ok(code);
         }
@@ -150,15 +147,6 @@ impl Scope {
         let mut parts = self.within(&[first, second], &rest.iter().collect::<Vec<_>>())?;
         let body = parts.pop().ok_or("a macro without a body")?;
         Ok(Some(Code::Pairs(Box::new(Pairs { name, range, slot, filter: parts.pop(), body }))))
-    }
-
-    fn bind(&mut self, args: &[IdedExpr]) -> Result<Code> {
-        let [name, value, body] = args else { return Err("cel.bind takes three arguments".into()) };
-        let Expr::Ident(name) = &name.expr else { return Err("argument must be a simple name".into()) };
-        let value = Box::new(self.lower(value)?);
-        let slot = self.names.len();
-        let body = self.within(&[name], &[body])?.pop().ok_or("cel.bind without a body")?;
-        Ok(Code::Bind(slot, value, Box::new(body)))
     }
 
     fn operator(&mut self, call: &CallExpr) -> Result<Option<Code>> {
@@ -205,6 +193,10 @@ impl Scope {
             !self.names.iter().any(|n| n == head) && !["self", "oldSelf"].contains(&head)
         });
         let name = match &library {
+            // Known to kube-cel, not to the API server.
+            Some(absent) if ["cel", "math", "base64", "strings"].contains(&absent.as_str()) => {
+                return Err(format!("undeclared reference to '{absent}' (in container '')"));
+            }
             Some(library) => format!("{library}.{}", call.func_name),
             None => call.func_name.clone(),
         };

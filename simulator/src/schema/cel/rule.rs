@@ -84,7 +84,14 @@ impl Rule {
     fn failure(&self, fault: &Fault, node: &Node, path: &Path<'_>) -> Cause {
         let name = self.message.as_ref().unwrap_or(&self.text);
         let kind = cause::quoted(node.kind.name());
-        let message = format!("Invalid value: {kind}: {} evaluating rule: {name}", fault.0);
+        let message = if *fault == Fault::overload() {
+            format!(
+                "Invalid value: {kind}: 'no such overload': call arguments did not match a supported operator, \
+                 function or macro signature for rule: {name}"
+            )
+        } else {
+            format!("Invalid value: {kind}: {} evaluating rule: {name}", fault.0)
+        };
         Cause { reason: INVALID, message, field: path.field() }
     }
 
