@@ -37,12 +37,14 @@ use store::{Entry, State};
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// Where uids come from.
 pub type Uids = Arc<dyn Fn() -> String + Send + Sync>;
-/// Told of each change before it is committed and answered; an error refuses the change with a 500.
+/// Told of each change before it is committed and answered; an error refuses the change with a 500. It is called under
+/// the server's lock and must not call the server.
 pub type Sink = Arc<dyn Fn(&Change) -> Result<(), String> + Send + Sync>;
 
 /// Asked before each write is stored, after the rules of the schema; an error refuses it, with 403, in the words
 /// that follow "is forbidden: ". Stands for the ValidatingAdmissionPolicies, which are stored and not evaluated: write
 /// the text as the real server does, `ValidatingAdmissionPolicy 'x' with binding 'y' denied request: why`.
+/// It is called under the server's lock and must not call the server.
 pub type Admit = Arc<dyn Fn(&Admission<'_>) -> Result<(), String> + Send + Sync>;
 
 /// A write that is to be admitted.

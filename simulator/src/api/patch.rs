@@ -1,6 +1,6 @@
 //! PATCH: three ways to say what is to change, one way from there on.
 
-use super::call::Call;
+use super::call::{Call, Unknown};
 use super::failure::{Answer, Failure};
 use super::route::Target;
 use super::store::State;
@@ -48,9 +48,8 @@ impl State {
             super::builtin::convert(&mut new, kind);
         }
         apply(form, &mut new, &call.request.body)?;
-        let refuse = |new: &Value, why: &str| {
-            let text = Value::from(new.to_string());
-            let message = format!("Invalid value: {text}: {why}");
+        let refuse = |new: &str, why: &str| {
+            let message = format!("Invalid value: {}: {why}", Value::from(new));
             let cause = Cause { reason: "FieldValueInvalid", message, field: "patch".into() };
             Failure::invalid_named("", "", "", &[cause])
         };
@@ -61,7 +60,7 @@ impl State {
                  struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
                  \"json:\\\"kind,omitempty\\\"\" }}"
             );
-            return Err(refuse(&new, &why));
+            return Err(refuse(&new.to_string(), &why));
         }
         for (field, shown) in [("apiVersion", "apiVersion"), ("kind", "kind")] {
             if new.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
@@ -69,8 +68,15 @@ impl State {
                 return Err(Failure::internal(&why));
             }
         }
-        let unknown = shape(kind, &mut new).map_err(|why| refuse(&new, &why))?;
-        call.unknown_fields(unknown).map_err(|why| refuse(&new, &why))?;
+        // A refusal shows the object as the patch left it, with the fields that are not known.
+        let whole = (call.unknown == Unknown::Strict).then(|| new.to_string());
+        let shaped = shape(kind, &mut new);
+        let shown = |new: &Value| whole.unwrap_or_else(|| new.to_string());
+        let refused = match shaped {
+            Ok(unknown) => call.unknown_fields(unknown),
+            Err(why) => Err(why),
+        };
+        refused.map_err(|why| refuse(&shown(&new), &why))?;
         named(target, name, &mut new)?;
         self.update(call, target, &old, new)
     }
@@ -104,6 +110,10 @@ fn form(call: &Call<'_>, kind: &Kind) -> Answer<Form> {
         "application/json-patch+json" => Ok(Form::Operations),
         "application/merge-patch+json" => Ok(Form::Merge),
         "application/strategic-merge-patch+json" if kind.schema.is_none() => Ok(Form::Strategic),
+        "application/apply-patch+yaml" if !call.query.has("fieldManager") => {
+            let message = "Required value: is required for apply patch";
+            Err(Failure::options("PatchOptions", "FieldValueRequired", "fieldManager", message))
+        }
         "application/apply-patch+yaml" => {
             let message = "not in dev: server-side apply; use client-side apply";
             Err(Failure::new(415, "UnsupportedMediaType", message, None))

@@ -118,6 +118,7 @@ impl State {
                 }
                 Ok(at) => at.min(self.revision),
             };
+            let limit = if version == "0" { 0 } else { limit };
             return Ok(Page { at, start, limit });
         }
         if asked > seen {

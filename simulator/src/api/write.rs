@@ -43,6 +43,7 @@ fn decode(call: &mut Call<'_>, kind: &Kind) -> Answer<Value> {
         let short: String = start.chars().take(30).collect();
         let shown = match start.len() {
             0 => "<empty>".to_owned(),
+            _ if !start.starts_with('{') => body.iter().map(|b| format!("{b:02x}")).collect(),
             len if len > 30 => format!("{short} ..."),
             _ => start.clone().into_owned(),
         };
