@@ -320,6 +320,42 @@ mod tests {
         assert_eq!(dev["x-kubernetes-validations"].as_array().map(Vec::len), Some(4));
     }
 
+    #[cfg(feature = "dev")]
+    #[test]
+    fn dev_says_which_block_an_engine_needs() {
+        use ratchet_simulator::schema::{Rules, Schema};
+        let crds = dev().expect("they build");
+        let (_, crd) = crds.iter().find(|(name, _)| name == "cacheclusters.yaml").expect("it is there");
+        let schema = Schema::compile(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
+        let schema = schema.expect("it compiles");
+        let wrong = |spec: &Value, old: Option<&Value>| {
+            let object = |spec: &Value| {
+                let mut object = json!({
+                    "apiVersion": "ratchet.dev/v1alpha1", "kind": "CacheCluster",
+                    "metadata": {"name": "c"}, "spec": spec,
+                });
+                schema.default(&mut object);
+                object
+            };
+            schema.validate(&object(spec), old.map(object).as_ref(), Rules::All).len()
+        };
+        let attached = json!({"masters": ["master-0:19998"]});
+        for (spec, causes) in [
+            (json!({"engine": "Local"}), 0),
+            (json!({"engine": "Local", "local": {"workers": 3}}), 0),
+            (json!({"engine": "Local", "local": {"workers": 17}}), 1),
+            (json!({"engine": "Local", "attached": attached}), 1),
+            (json!({"attached": attached}), 0),
+            (json!({}), 1),
+            (json!({"attached": attached, "local": {}}), 1),
+        ] {
+            assert_eq!(wrong(&spec, None), causes, "{spec}");
+        }
+        let (two, three) =
+            (json!({"engine": "Local", "local": {}}), json!({"engine": "Local", "local": {"workers": 3}}));
+        assert_eq!((wrong(&two, Some(&two)), wrong(&three, Some(&two))), (0, 1));
+    }
+
     #[test]
     fn dev_differs_from_what_is_shipped_in_the_cache_cluster_only() {
         let (shipped, dev) = (all().expect("they build"), dev().expect("they build"));

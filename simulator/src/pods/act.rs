@@ -1,4 +1,4 @@
-//! What the controllers do to the cluster: three kinds of writes, each harmless when it is refused, because the next
+//! What the controllers do to the cluster: four kinds of writes, each harmless when it is refused, because the next
 //! step decides anew.
 
 use crate::api::{Reply, Request, Server, User};
@@ -57,6 +57,13 @@ pub(super) enum Act {
         uid: String,
         status: Value,
     },
+    /// Gives the pod with this uid a node. (The real scheduler posts a binding; this server has no such resource.)
+    Bind {
+        namespace: String,
+        name: String,
+        uid: String,
+        node: &'static str,
+    },
     /// Deletes the object with this uid: at once, or with its grace period.
     Delete {
         table: Table,
@@ -87,6 +94,11 @@ impl Cluster for Server {
             Act::Status { table, namespace, name, uid, status } => {
                 let body = json!({"metadata": {"uid": uid}, "status": status});
                 let uri = format!("{}/{name}/status", table.uri(namespace));
+                (Method::PATCH, uri, "application/merge-patch+json", body)
+            }
+            Act::Bind { namespace, name, uid, node } => {
+                let body = json!({"metadata": {"uid": uid}, "spec": {"nodeName": node}});
+                let uri = format!("{}/{name}", Table::Pods.uri(namespace));
                 (Method::PATCH, uri, "application/merge-patch+json", body)
             }
             Act::Delete { table, namespace, name, uid, at_once } => {

@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Grace of a pod that says nothing, in seconds.
 const GRACE_SECONDS: i64 = 30;
 
+/// The node.
+const NODE: &str = "node-0";
+
 /// Since when something is so.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Since {
@@ -46,6 +49,14 @@ pub(super) fn step(
         }
         if matches!(look::phase(pod), "Succeeded" | "Failed") {
             continue;
+        }
+        if pod["spec"]["nodeName"].as_str().is_none_or(str::is_empty) {
+            acts.push(Act::Bind {
+                namespace: look::namespace(pod).into(),
+                name: look::name(pod).into(),
+                uid: look::uid(pod).into(),
+                node: NODE,
+            });
         }
         let held = unready.contains(&format!("{}/{}", look::namespace(pod), look::name(pod)));
         let state = state(pod, fate, held, since.runs, world.now, due);

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod jobs;
+mod server;
 mod sets;
 
 use super::act::{Act, Cluster, Table};
@@ -74,6 +75,9 @@ impl Cluster for Fake {
                 assert_eq!(look::uid(object), uid);
                 merge(&mut object["status"], status);
             }),
+            Act::Bind { name, node, .. } => {
+                self.edit(Table::Pods, name, |pod| pod["spec"]["nodeName"] = (*node).into());
+            }
             Act::Delete { table: Table::Pods, name, at_once: false, .. } => self.delete_pod(name),
             Act::Delete { table, name, .. } => {
                 self.objects.borrow_mut().remove(&(table.plural(), name.clone())).expect("it exists");
