@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of the corpus that every test run plays.
-const CORPUS: u64 = 400;
+const CORPUS: u64 = 200;
 
 struct Arguments {
     from: u64,
