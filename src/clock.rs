@@ -10,6 +10,11 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> DateTime<Utc>;
     /// The monotonic clock.
     fn instant(&self) -> Instant;
+    /// The timer that fires when this clock shows `at`. Another instant only where this clock does not run as fast as
+    /// the timers do: in a simulation.
+    fn timer(&self, at: Instant) -> Instant {
+        at
+    }
 }
 
 /// The machine's own clocks.

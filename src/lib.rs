@@ -12,4 +12,8 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod controller;
+#[cfg(feature = "dev")]
+pub mod demo;
+#[cfg(feature = "dev")]
+pub mod dev;
 pub mod engine;

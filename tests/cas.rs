@@ -52,7 +52,7 @@ async fn by_hand(stem: &str) -> Option<(Stage, Client)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_writers_of_one_entry_exactly_one_wins() {
+async fn row_21_of_many_writers_of_one_entry_exactly_one_wins() {
     let Some((stage, controller)) = by_hand("cas-race").await else { return };
     let op = stage.load("op", "/data", json!({})).await;
     let births = (0..4).map(|_| send(&controller, &op, first(&op, &birth(&op))));
@@ -72,7 +72,7 @@ async fn of_many_writers_of_one_entry_exactly_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_writer_cannot_touch_an_object_that_took_the_name() {
+async fn row_14_a_late_writer_cannot_touch_an_object_that_took_the_name() {
     let Some((stage, controller)) = by_hand("cas-aba").await else { return };
     let old = stage.load("op", "/data", json!({})).await;
     let queued = birth(&old);
@@ -89,7 +89,7 @@ async fn a_late_writer_cannot_touch_an_object_that_took_the_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_that_comes_before_an_intent_wins() {
+async fn row_47_a_cancel_that_comes_before_an_intent_wins() {
     let Some((stage, controller)) = by_hand("cas-intent").await else { return };
     let op = stage.load("op", "/data", json!({})).await;
     let queued = birth(&op);
@@ -114,7 +114,7 @@ async fn a_cancel_that_comes_before_an_intent_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_of_a_write_that_landed_is_lost_and_the_digest_tells_whose_it_was() {
+async fn row_24_a_repeat_of_a_write_that_landed_is_lost_and_the_digest_tells_whose_it_was() {
     let Some((stage, controller)) = by_hand("cas-repeat").await else { return };
     let op = stage.load("op", "/data", json!({})).await;
     let queued = birth(&op);
@@ -141,7 +141,7 @@ fn segment(stage: &Stage, name: &str, body: &str) -> OperationJournal {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refusal_is_told_apart() {
+async fn row_22_each_refusal_is_told_apart() {
     let Some((stage, controller)) = by_hand("cas-replies").await else { return };
     let op = stage.load("op", "/data", json!({})).await;
     let queued = birth(&op);
@@ -191,7 +191,7 @@ async fn each_refusal_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_is_too_large_is_told_apart() {
+async fn row_40_an_object_that_is_too_large_is_told_apart() {
     let Some((stage, controller)) = by_hand("cas-large").await else { return };
     let op = stage.load("op", "/data", json!({})).await;
     let mut large = status(&birth(&op));
@@ -205,7 +205,7 @@ async fn an_object_that_is_too_large_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_can_be_created_in_a_namespace_that_is_terminating() {
+async fn row_49_nothing_can_be_created_in_a_namespace_that_is_terminating() {
     let Some((stage, controller)) = by_hand("cas-term").await else { return };
     let arm = json!({"load": {"paths": ["/data"]}});
     let mut held = operation(&stage.ns.name, "held", "cache", arm, json!({}));
@@ -227,7 +227,7 @@ async fn nothing_can_be_created_in_a_namespace_that_is_terminating() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_who_edits_all_the_time_starves_nobody() {
+async fn row_19_somebody_who_edits_all_the_time_starves_nobody() {
     let Some(stage) = Stage::new("cas-edits").await else { return };
     stage.engine.world().job_takes = 3;
     let controller = stage.controller().await;
@@ -250,7 +250,7 @@ async fn somebody_who_edits_all_the_time_starves_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_leaves_it_open() {
+async fn row_37_a_server_that_is_not_there_leaves_it_open() {
     let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
     let nobody = Client::try_from(config).unwrap();
     let api: Api<DataOperation> = Api::namespaced(nobody, "default");

@@ -57,7 +57,7 @@ async fn the_history_outlives_the_object_that_its_time_to_live_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_a_running_operation_stops_its_job_and_frees_its_lock() {
+async fn row_45_deleting_a_running_operation_stops_its_job_and_frees_its_lock() {
     let Some(stage) = Stage::new("delete").await else { return };
     stage.engine.world().job_takes = u32::MAX;
     let controller = stage.controller().await;
@@ -107,7 +107,7 @@ async fn deleting_a_dataload_stops_its_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hold_of_an_operation_that_was_torn_away_by_hand_is_freed() {
+async fn row_29_the_hold_of_an_operation_that_was_torn_away_by_hand_is_freed() {
     let Some(stage) = Stage::new("torn").await else { return };
     stage.engine.world().job_takes = u32::MAX;
     let controller = stage.controller().await;
@@ -168,7 +168,7 @@ async fn a_deletion_does_not_wait_for_ever_for_an_engine_that_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_namespace_goes_although_operations_run_in_it() {
+async fn row_49_a_deleted_namespace_goes_although_operations_run_in_it() {
     let Some(stage) = Stage::new("terminating").await else { return };
     stage.engine.world().job_takes = u32::MAX;
     let controller = impatient(&stage).await;

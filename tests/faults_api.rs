@@ -48,7 +48,7 @@ fn many(fault: Fault) -> impl FnMut(&Sent) -> Fault + Send + 'static {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_that_land_without_an_answer_are_recognised() {
+async fn row_23_writes_that_land_without_an_answer_are_recognised() {
     tokio::join!(
         survives("lost", many(Fault::Lost)),
         survives("after-500", many(Fault::After(500))),

@@ -157,7 +157,7 @@ async fn a_history_begins_with_entry_one_in_a_step_of_birth() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_write_is_one_legal_transition() {
+async fn row_20_each_write_is_one_legal_transition() {
     let Some(h) = here("law-step").await else { return };
     let op = h.load("op").await;
     let [_, _, now] = h.running(&op).await;

@@ -133,7 +133,7 @@ async fn a_deadline_and_a_stall_deadline_stop_the_job_and_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_effect_is_tried_again_after_a_growing_pause_and_not_for_ever() {
+async fn row_10_a_refused_effect_is_tried_again_after_a_growing_pause_and_not_for_ever() {
     let Some(stage) = Stage::new("retry").await else { return };
     let controller = stage.controller().await;
     stage.engine.world().refuse = 2;

@@ -50,7 +50,7 @@ async fn race(stem: &str, replicas: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_replicas_without_a_lease_do_everything_once() {
+async fn row_25_two_replicas_without_a_lease_do_everything_once() {
     race("race-two", 2).await;
 }
 
@@ -112,12 +112,12 @@ async fn dies_everywhere(end: End) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_after_any_write_changes_nothing_about_the_end() {
+async fn row_09_a_crash_after_any_write_changes_nothing_about_the_end() {
     dies_everywhere(End::AfterTheAnswer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_before_the_answer_to_any_write_changes_nothing_about_the_end() {
+async fn row_02_a_crash_before_the_answer_to_any_write_changes_nothing_about_the_end() {
     dies_everywhere(End::BeforeTheAnswer).await;
 }
 

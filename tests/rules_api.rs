@@ -154,7 +154,7 @@ async fn try_edit(client: &Client, op: &DataOperation, spec: Value) -> Result<Da
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operation_changes_only_by_its_controls() {
+async fn row_48_an_operation_changes_only_by_its_controls() {
     let Some(stage) = Stage::empty("rules-edit").await else { return };
     let (ns, admin) = (&stage.ns, &stage.admin);
     let controller = stage.bench.client("controller").await;

@@ -40,7 +40,7 @@ fn next(record: &Record) -> (Event, Option<Effect>) {
 }
 
 #[test]
-fn after_ten_thousand_transitions_it_is_under_32_kib_and_every_entry_is_kept_once() {
+fn row_54_after_ten_thousand_transitions_it_is_under_32_kib_and_every_entry_is_kept_once() {
     let (spec, uid, writer) = (spec(), "3f0d6a4e-0000-4000-8000-000000000001", WriterId("w".repeat(63)));
     let at = DateTime::from_timestamp_millis(1_790_000_000_000).unwrap();
     let sign = Signature { by: &writer, at, because: &"b".repeat(160) };

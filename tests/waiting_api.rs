@@ -50,7 +50,7 @@ async fn predecessors_decide_whether_a_successor_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn overlapping_paths_take_turns_by_priority_and_the_others_run_together() {
+async fn row_28_overlapping_paths_take_turns_by_priority_and_the_others_run_together() {
     let Some(stage) = Stage::new("queue").await else { return };
     stage.engine.world().job_takes = u32::MAX;
     let controller = stage.controller().await;
@@ -206,7 +206,7 @@ async fn a_lock_that_somebody_deleted_is_rebuilt_with_its_holders_and_a_higher_e
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_of_a_newer_controller_is_left_alone() {
+async fn row_51_a_status_of_a_newer_controller_is_left_alone() {
     let Some(stage) = Stage::new("newer").await else { return };
     let by_hand = stage.bench.client("controller").await;
     let op = stage.load("newer", "/newer", json!({})).await;
@@ -224,7 +224,7 @@ async fn a_status_of_a_newer_controller_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operation_that_cannot_be_read_stops_nobody_else() {
+async fn row_44_an_operation_that_cannot_be_read_stops_nobody_else() {
     let Some(stage) = Stage::new("unreadable").await else { return };
     let by_hand = stage.bench.client("controller").await;
     let op = stage.load("unreadable", "/data", json!({})).await;

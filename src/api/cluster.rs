@@ -1,4 +1,5 @@
-//! `CacheCluster`: a cache. Attached for now: an Alluxio that is already there, named by its masters' addresses.
+//! `CacheCluster`: a cache. Attached for now: an Alluxio that is already there, named by its masters' addresses. In
+//! `ratchet dev` also a local one, which lives in the same process; the shipped CRD does not offer it.
 
 use super::conditions::Condition;
 use super::kind::kind;
@@ -24,7 +25,11 @@ pub struct CacheClusterSpec {
     #[serde(default)]
     pub engine: EngineKind,
     /// A cache that is already there.
+    #[serde(default, skip_serializing_if = "Attached::is_empty")]
     pub attached: Attached,
+    /// A cache in the process of `ratchet dev`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<Local>,
 }
 
 /// The cache systems that Ratchet knows.
@@ -33,10 +38,48 @@ pub enum EngineKind {
     /// Alluxio 2.9.
     #[default]
     Alluxio,
+    /// The cache of `ratchet dev`.
+    Local,
+}
+
+/// A cache in the process of `ratchet dev`. Its size is decided once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Local {
+    /// Workers.
+    #[serde(default = "default_workers")]
+    #[schemars(range(min = 1, max = 16))]
+    pub workers: i32,
+    /// Bytes that each of them holds.
+    #[serde(default = "default_worker_capacity")]
+    #[schemars(range(min = 1))]
+    pub worker_capacity_bytes: i64,
+    /// Speed of each load; 0: as fast as it goes.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub bytes_per_second: i64,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self {
+            workers: default_workers(),
+            worker_capacity_bytes: default_worker_capacity(),
+            bytes_per_second: 0,
+        }
+    }
+}
+
+fn default_workers() -> i32 {
+    2
+}
+
+fn default_worker_capacity() -> i64 {
+    1 << 30
 }
 
 /// A cache that is already there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attached {
     /// RPC addresses of the masters, `host:port` each; the primary is found among them.
@@ -45,6 +88,14 @@ pub struct Attached {
     /// How the cache authenticates its clients.
     #[serde(default)]
     pub security: Security,
+}
+
+impl Attached {
+    /// Whether it names no cache.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.masters.is_empty()
+    }
 }
 
 /// How the cache authenticates its clients (`alluxio.security.authentication.type`).

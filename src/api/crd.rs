@@ -124,15 +124,32 @@ const JOURNAL: Names = Names {
     ],
 };
 
-/// Every CRD, by file name.
+/// Every CRD as it is shipped, by file name.
 ///
 /// # Errors
 /// [`CrdError`] when a rule and a type do not fit: a bug, found by the drift check.
 pub fn all() -> Result<Vec<(String, Value)>, CrdError> {
+    let mut schema = schema_of::<super::CacheCluster>();
+    let missing = || CrdError::NoSuchPath { kind: CLUSTER.kind, path: "spec.local".into() };
+    rules::ship_cluster(&mut schema).ok_or_else(missing)?;
+    files(with_rules(&CLUSTER, schema, rules::cluster())?)
+}
+
+/// Every CRD as `ratchet dev` has it: a CacheCluster may also be a local one.
+///
+/// # Errors
+/// [`CrdError`] as [`all`].
+pub fn dev() -> Result<Vec<(String, Value)>, CrdError> {
+    let mut rules = rules::cluster();
+    rules.extend(rules::dev_cluster());
+    files(with_rules(&CLUSTER, schema_of::<super::CacheCluster>(), rules)?)
+}
+
+fn files(cluster: Value) -> Result<Vec<(String, Value)>, CrdError> {
     Ok(vec![
         file(build::<super::DataOperation>(&OPERATION, rules::operation())?),
         file(build::<super::DataLoad>(&LOAD, rules::load())?),
-        file(build::<super::CacheCluster>(&CLUSTER, rules::cluster())?),
+        file(cluster),
         file(build::<super::TargetLock>(&LOCK, rules::lock())?),
         file(build::<super::OperationJournal>(&JOURNAL, rules::journal())?),
     ])
@@ -144,11 +161,14 @@ fn file(crd: Value) -> (String, Value) {
 }
 
 fn build<K: JsonSchema>(names: &Names, rules: Vec<Rule>) -> Result<Value, CrdError> {
-    let mut schema = structural::<K>();
-    tidy(&mut schema);
+    let mut schema = schema_of::<K>();
     if names.kind == "DataOperation" {
         rules::loosen_unions(&mut schema).map_err(|path| CrdError::NoSuchPath { kind: names.kind, path })?;
     }
+    with_rules(names, schema, rules)
+}
+
+fn with_rules(names: &Names, mut schema: Value, rules: Vec<Rule>) -> Result<Value, CrdError> {
     for rule in rules {
         let missing = || CrdError::NoSuchPath { kind: names.kind, path: rule.path.to_owned() };
         let node = rules::node(&mut schema, rule.path).ok_or_else(missing)?;
@@ -203,6 +223,12 @@ fn definition(names: &Names, schema: &Value) -> Value {
             "versions": [version],
         },
     })
+}
+
+fn schema_of<K: JsonSchema>() -> Value {
+    let mut schema = structural::<K>();
+    tidy(&mut schema);
+    schema
 }
 
 /// The schema as schemars gives it, rewritten to a structural one.
@@ -265,4 +291,76 @@ pub fn yaml(documents: &[Value]) -> Result<String, serde_yaml_ng::Error> {
         out.push_str(&serde_yaml_ng::to_string(document)?);
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec_of_cluster(crds: &[(String, Value)]) -> Value {
+        let (_, crd) = crds.iter().find(|(name, _)| name == "cacheclusters.yaml").expect("it is there");
+        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
+    }
+
+    #[test]
+    fn a_local_cache_can_be_asked_for_in_dev_only() {
+        let shipped = spec_of_cluster(&all().expect("they build"));
+        assert_eq!(shipped["properties"]["engine"]["enum"], json!(["Alluxio"]));
+        assert_eq!(shipped["required"], json!(["attached"]));
+        assert_eq!(shipped["properties"]["local"], Value::Null);
+
+        let dev = spec_of_cluster(&dev().expect("they build"));
+        assert_eq!(dev["properties"]["engine"]["enum"], json!(["Alluxio", "Local"]));
+        assert_eq!(dev["required"], Value::Null);
+        assert_eq!(dev["properties"]["attached"]["default"], Value::Null, "it would be filled in");
+        let local = &dev["properties"]["local"]["properties"];
+        let (workers, capacity) = (&local["workers"], &local["workerCapacityBytes"]);
+        assert_eq!((&workers["minimum"], &workers["maximum"]), (&json!(1), &json!(16)));
+        assert_eq!((&workers["default"], &capacity["default"]), (&json!(2), &json!(1_i64 << 30)));
+        assert_eq!(dev["x-kubernetes-validations"].as_array().map(Vec::len), Some(4));
+    }
+
+    #[cfg(feature = "dev")]
+    #[test]
+    fn dev_says_which_block_an_engine_needs() {
+        use ratchet_simulator::schema::{Rules, Schema};
+        let crds = dev().expect("they build");
+        let (_, crd) = crds.iter().find(|(name, _)| name == "cacheclusters.yaml").expect("it is there");
+        let schema = Schema::compile(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
+        let schema = schema.expect("it compiles");
+        let wrong = |spec: &Value, old: Option<&Value>| {
+            let object = |spec: &Value| {
+                let mut object = json!({
+                    "apiVersion": "ratchet.dev/v1alpha1", "kind": "CacheCluster",
+                    "metadata": {"name": "c"}, "spec": spec,
+                });
+                schema.default(&mut object);
+                object
+            };
+            schema.validate(&object(spec), old.map(object).as_ref(), Rules::All).len()
+        };
+        let attached = json!({"masters": ["master-0:19998"]});
+        for (spec, causes) in [
+            (json!({"engine": "Local"}), 0),
+            (json!({"engine": "Local", "local": {"workers": 3}}), 0),
+            (json!({"engine": "Local", "local": {"workers": 17}}), 1),
+            (json!({"engine": "Local", "attached": attached}), 1),
+            (json!({"attached": attached}), 0),
+            (json!({}), 1),
+            (json!({"attached": attached, "local": {}}), 1),
+        ] {
+            assert_eq!(wrong(&spec, None), causes, "{spec}");
+        }
+        let (two, three) =
+            (json!({"engine": "Local", "local": {}}), json!({"engine": "Local", "local": {"workers": 3}}));
+        assert_eq!((wrong(&two, Some(&two)), wrong(&three, Some(&two))), (0, 1));
+    }
+
+    #[test]
+    fn dev_differs_from_what_is_shipped_in_the_cache_cluster_only() {
+        let (shipped, dev) = (all().expect("they build"), dev().expect("they build"));
+        let differing: Vec<_> =
+            shipped.iter().zip(&dev).filter(|(a, b)| a != b).map(|((name, _), _)| name.as_str()).collect();
+        assert_eq!(differing, ["cacheclusters.yaml"]);
+    }
 }

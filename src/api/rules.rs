@@ -259,6 +259,41 @@ pub fn cluster() -> Vec<Rule> {
     ]
 }
 
+/// Rules of CacheCluster in `ratchet dev`, beside those of [`cluster`].
+pub fn dev_cluster() -> Vec<Rule> {
+    vec![
+        rule(
+            "spec",
+            "self.engine == 'Local' || has(self.attached)",
+            "engine Alluxio needs attached.masters: the addresses of its masters",
+        ),
+        rule(
+            "spec",
+            "self.engine == 'Local' || !has(self.local)",
+            "local belongs to engine Local: remove it, or set engine to Local",
+        ),
+        rule(
+            "spec",
+            "self.engine != 'Local' || !has(self.attached)",
+            "engine Local is not attached to anything: remove attached",
+        ),
+        rule(
+            "spec",
+            "has(self.local) == has(oldSelf.local) && (!has(self.local) || self.local == oldSelf.local)",
+            "a local cache keeps its size; create another CacheCluster",
+        ),
+    ]
+}
+
+/// Takes out of the schema of CacheCluster what exists in `ratchet dev` only. `None`: a bug, it is not there.
+pub fn ship_cluster(schema: &mut Value) -> Option<()> {
+    let spec = node(schema, "spec")?;
+    spec.insert("required".into(), json!(["attached"]));
+    spec.get_mut("properties")?.as_object_mut()?.remove("local")?;
+    node(schema, "spec.engine")?.get_mut("enum")?.as_array_mut()?.retain(|e| e != "Local");
+    Some(())
+}
+
 /// Rules of TargetLock.
 pub fn lock() -> Vec<Rule> {
     vec![

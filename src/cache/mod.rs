@@ -10,6 +10,7 @@
 //! clones the world. A copy older than one that was seen or written before is refused (the watermark).
 
 pub mod kinds;
+mod pause;
 mod store;
 mod watch;
 

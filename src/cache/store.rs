@@ -99,6 +99,9 @@ pub struct Store<K> {
     inner: RwLock<Inner<K>>,
     version: watch::Sender<u64>,
     sync: watch::Sender<Synced>,
+    /// Stale copies are taken as if they were new.
+    #[cfg(feature = "teeth")]
+    pub(crate) credulous: std::sync::atomic::AtomicBool,
 }
 
 impl<K> Default for Store<K> {
@@ -112,6 +115,8 @@ impl<K> Default for Store<K> {
             }),
             version: watch::Sender::new(0),
             sync: watch::Sender::new(Synced::Starting),
+            #[cfg(feature = "teeth")]
+            credulous: std::sync::atomic::AtomicBool::new(false),
         }
     }
 }
@@ -229,6 +234,17 @@ impl<K: Cached> Store<K> {
         })
     }
 
+    #[cfg(feature = "teeth")]
+    fn credulous(&self) -> bool {
+        self.credulous.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    #[cfg(not(feature = "teeth"))]
+    #[allow(clippy::unused_self, reason = "the same signature as with the feature")]
+    const fn credulous(&self) -> bool {
+        false
+    }
+
     /// Stores the object unless `refuse(stored, object)` says no for a stored copy of the same object, which is then
     /// given back. One step: nobody can come in between.
     fn put_unless(
@@ -240,6 +256,7 @@ impl<K: Cached> Store<K> {
         let (key, object) = (Key::of(&object), Arc::new(object));
         self.write(|i| {
             if let Some(old) = i.objects.get(&key)
+                && !self.credulous()
                 && old.meta().uid == object.meta().uid
                 && refuse(old, &object)
             {

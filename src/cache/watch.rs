@@ -1,6 +1,7 @@
 //! One watch of one kind: its own stream, its own backoff, a time-out of at most a minute (a connection that died
 //! silently is noticed by then), and a guard that sets aside what cannot be read.
 
+use super::pause::Pauses;
 use super::store::{Cached, Change, Key, Store};
 use futures::StreamExt as _;
 use kube::core::DeserializeGuard;
@@ -20,11 +21,13 @@ pub struct WatchOptions {
     pub page_size: u32,
     /// Only objects of this namespace; cluster-scoped kinds are not affected.
     pub namespace: Option<String>,
+    /// Spreads the pauses after failures, so that replicas do not come back at once.
+    pub spread: u64,
 }
 
 impl Default for WatchOptions {
     fn default() -> Self {
-        Self { timeout_s: 50, page_size: 100, namespace: None }
+        Self { timeout_s: 50, page_size: 100, namespace: None, spread: 0 }
     }
 }
 
@@ -54,7 +57,7 @@ pub async fn watch<K>(
         ..watcher::Config::default().timeout(options.timeout_s.min(60)).page_size(options.page_size)
     };
     let kind = K::kind(&()).into_owned();
-    let mut stream = watcher::watcher(guarded, config).default_backoff().boxed();
+    let mut stream = watcher::watcher(guarded, config).backoff(Pauses::new(options.spread)).boxed();
     let mut listed: HashSet<Key> = HashSet::new();
     let mut before: Vec<(Key, Option<String>)> = Vec::new();
     while let Some(event) = stream.next().await {

@@ -69,9 +69,10 @@ pub async fn client() -> Result<(Client, KubeConfig), CliError> {
     Ok((client, config))
 }
 
-fn log(json: bool) {
+/// Sends logs to the standard error, from this level on unless `RUST_LOG` says otherwise.
+pub fn log(level: &str, json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second subscriber in one process (a test) is no error.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
@@ -82,7 +83,7 @@ fn log(json: bool) {
 /// # Errors
 /// [`CliError`].
 pub async fn run(args: Args) -> Result<(), CliError> {
-    log(args.log_json);
+    log("info", args.log_json);
     let (client, kube_config) = client().await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let replica = args.replica.clone().unwrap_or_else(hostname);
@@ -101,7 +102,11 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         cleanup_bound_ms: i64::try_from(args.cleanup_seconds).unwrap_or(600).saturating_mul(1000),
         probe_every: Duration::from_secs(args.probe_seconds),
         drain: Duration::from_secs(args.drain_seconds),
-        watch: WatchOptions { namespace: args.watch_namespace.clone(), ..WatchOptions::default() },
+        watch: WatchOptions {
+            namespace: args.watch_namespace.clone(),
+            spread: uuid::Uuid::new_v4().as_u64_pair().0,
+            ..WatchOptions::default()
+        },
         ..Config::default()
     };
     let ctx = Arc::new(Ctx::new(client, config, writer.clone(), Arc::clone(&clock), Registry::new(options)));

@@ -5,7 +5,7 @@ use super::controller::client;
 use crate::api::{DataOperation, OperationJournal, TargetLock};
 use kube::api::ListParams;
 use kube::{Api, Client};
-use ratchet_state_machine::ids::Digest;
+use ratchet_state_machine::ids::{Digest, Seq};
 use ratchet_state_machine::journal::{self, Entry, Replayed};
 use ratchet_state_machine::spec::OperationSpec;
 use std::collections::BTreeMap;
@@ -36,22 +36,33 @@ pub enum Output {
 }
 
 /// The whole journal of one run.
-struct Journal {
-    uid: String,
-    spec: OperationSpec,
-    entries: Vec<Entry>,
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// Uid of the run.
+    pub uid: String,
+    /// What was asked for.
+    pub spec: OperationSpec,
+    /// The entries, oldest first.
+    pub entries: Vec<Entry>,
     /// What the object says, if it is still there.
-    stored: Option<(ratchet_state_machine::ids::Seq, Digest)>,
+    pub stored: Option<(Seq, Digest)>,
     /// What the lock kept.
-    kept: Option<(ratchet_state_machine::ids::Seq, Digest)>,
+    pub kept: Option<(Seq, Digest)>,
 }
 
-/// Reads the object (if it is there), the segments, and the lock.
-async fn read(client: &Client, namespace: &str, args: &Args) -> Result<Journal, CliError> {
+/// Reads the object (if it is there), the segments, and the lock. `uid` chooses between runs of one name.
+///
+/// # Errors
+/// [`CliError`].
+pub async fn read(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    uid: Option<&str>,
+) -> Result<Journal, CliError> {
     let operations: Api<DataOperation> = Api::namespaced(client.clone(), namespace);
-    let object =
-        operations.get_opt(&args.name).await?.filter(|o| args.uid.as_deref().is_none_or(|u| u == o.uid()));
-    let uid = object.as_ref().map(|o| o.uid().to_owned()).or_else(|| args.uid.clone());
+    let object = operations.get_opt(name).await?.filter(|o| uid.is_none_or(|u| u == o.uid()));
+    let uid = object.as_ref().map(|o| o.uid().to_owned()).or_else(|| uid.map(ToOwned::to_owned));
     let journals: Api<OperationJournal> = Api::namespaced(client.clone(), namespace);
     let mut segments = Vec::new();
     let mut params = ListParams::default().limit(200);
@@ -60,7 +71,7 @@ async fn read(client: &Client, namespace: &str, args: &Args) -> Result<Journal, 
     }
     loop {
         let page = journals.list(&params).await?;
-        segments.extend(page.items.into_iter().filter(|j| j.spec.operation == args.name));
+        segments.extend(page.items.into_iter().filter(|j| j.spec.operation == name));
         match page.metadata.continue_.filter(|c| !c.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => break,
@@ -68,10 +79,10 @@ async fn read(client: &Client, namespace: &str, args: &Args) -> Result<Journal, 
     }
     let uid = match uid {
         Some(uid) => uid,
-        None => only_uid(&segments, namespace, &args.name)?,
+        None => only_uid(&segments, namespace, name)?,
     };
     segments.retain(|s| s.spec.uid == uid);
-    assemble(client, uid, object, segments, args).await
+    assemble(client, uid, object, segments, name).await
 }
 
 /// The one uid that the segments of a name have.
@@ -97,7 +108,7 @@ async fn assemble(
     uid: String,
     object: Option<DataOperation>,
     segments: Vec<OperationJournal>,
-    args: &Args,
+    name: &str,
 ) -> Result<Journal, CliError> {
     let mut entries: BTreeMap<i64, Entry> = BTreeMap::new();
     let mut spec = object.as_ref().map(|o| o.spec.clone());
@@ -116,15 +127,11 @@ async fn assemble(
     }
     let Some(spec) = spec else {
         return Err(CliError::NotFound(format!(
-            "the first segment of {} is missing; without it nothing can be replayed",
-            args.name
+            "the first segment of {name} is missing; without it nothing can be replayed"
         )));
     };
     if entries.is_empty() {
-        return Err(CliError::NotFound(format!(
-            "{} has no history yet; is the controller running?",
-            args.name
-        )));
+        return Err(CliError::NotFound(format!("{name} has no history yet; is the controller running?")));
     }
     let locks: Api<TargetLock> = Api::all(client.clone());
     // Reading locks may not be allowed to everybody; the digest that they keep is an extra check.
@@ -142,7 +149,7 @@ async fn assemble(
 async fn load(args: &Args) -> Result<Journal, CliError> {
     let (client, config) = client().await?;
     let namespace = args.namespace.clone().unwrap_or(config.default_namespace);
-    read(&client, &namespace, args).await
+    read(&client, &namespace, &args.name, args.uid.as_deref()).await
 }
 
 /// Prints who, when, what, because.
@@ -154,11 +161,22 @@ pub async fn history(args: Args) -> Result<(), CliError> {
     if args.output == Output::Json {
         return print_json(&journal.entries);
     }
-    for entry in &journal.entries {
-        let body = entry.open().map_err(|e| CliError::Journal(e.to_string()))?;
-        println!("{:>5}  {}  {}", entry.seq, entry.at, journal::explain(entry, &body));
+    for line in told(&journal)? {
+        println!("{line}");
     }
     Ok(())
+}
+
+/// The lines of `ratchet history`, one an entry.
+///
+/// # Errors
+/// [`CliError::Journal`] when an entry cannot be read.
+pub fn told(journal: &Journal) -> Result<Vec<String>, CliError> {
+    let line = |entry: &Entry| {
+        let body = entry.open().map_err(|e| CliError::Journal(e.to_string()))?;
+        Ok(format!("{:>5}  {}  {}", entry.seq, entry.at, journal::explain(entry, &body)))
+    };
+    journal.entries.iter().map(line).collect()
 }
 
 /// Folds the journal from nothing, proves it, and prints each state.
@@ -175,28 +193,43 @@ pub async fn replay(args: Args) -> Result<(), CliError> {
             .collect();
         return print_json(&states);
     }
-    for s in &steps {
+    for line in proved(&journal, &steps)? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// The lines of `ratchet replay`: one a step, and the verdict.
+///
+/// # Errors
+/// [`CliError::Journal`] when a state cannot be written as JSON.
+pub fn proved(journal: &Journal, steps: &[Replayed]) -> Result<Vec<String>, CliError> {
+    let mut lines = Vec::with_capacity(steps.len() + 1);
+    for s in steps {
         let state = serde_json::to_string(&s.after.state).map_err(|e| CliError::Journal(e.to_string()))?;
-        println!(
+        lines.push(format!(
             "{:>5}  {:<18} {:<12} fence {:<6} {}",
             s.entry.seq,
             s.entry.event,
             s.after.state.phase(),
             s.after.fence.to_string(),
             state
-        );
+        ));
     }
-    println!(
+    lines.push(format!(
         "sound: {} entries, digest {}{}",
         steps.len(),
         steps.last().map(|s| s.after.digest.0.as_str()).unwrap_or_default(),
-        witnesses(&journal)
-    );
-    Ok(())
+        witnesses(journal)
+    ));
+    Ok(lines)
 }
 
 /// Replays, and compares with what the object and the lock say.
-fn prove(journal: &Journal) -> Result<Vec<Replayed>, CliError> {
+///
+/// # Errors
+/// [`CliError::Journal`], naming the entry that does not hold or the witness that contradicts.
+pub fn prove(journal: &Journal) -> Result<Vec<Replayed>, CliError> {
     let steps = journal::replay(&journal.uid, &journal.spec, &journal.entries)
         .map_err(|e| CliError::Journal(e.to_string()))?;
     let digest_at = |seq| steps.iter().find(|s| s.entry.seq == seq).map(|s| &s.after.digest);

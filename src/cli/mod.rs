@@ -1,6 +1,10 @@
 //! The commands of the binary, which `kubectl ratchet` reaches too.
 
 pub mod controller;
+#[cfg(feature = "dev")]
+pub mod demo;
+#[cfg(feature = "dev")]
+pub mod dev;
 pub mod history;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +21,12 @@ pub struct Cli {
 enum Command {
     /// Run the controller.
     Controller(Box<controller::Args>),
+    /// See it work on real files, in a minute, with nothing but this binary.
+    #[cfg(feature = "dev")]
+    Demo(demo::Args),
+    /// Serve a Kubernetes API on loopback with the controller inside: no cluster needed.
+    #[cfg(feature = "dev")]
+    Dev(dev::Args),
     /// Print the CustomResourceDefinitions and admission policies as YAML.
     Crds,
     /// Show what happened in an operation: who, when, what, because.
@@ -45,12 +55,27 @@ pub enum CliError {
     /// The controller could not start.
     #[error("the controller could not start: {0}")]
     Start(String),
+    /// `ratchet dev` could not start.
+    #[cfg(feature = "dev")]
+    #[error(transparent)]
+    Dev(#[from] crate::dev::DevError),
+    /// The demo was not as told.
+    #[cfg(feature = "dev")]
+    #[error("{0}")]
+    Demo(Box<crate::demo::DemoError>),
     /// Output failed.
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
     /// A generated document is broken: a bug.
     #[error("a generated document is broken: {0}")]
     Generate(String),
+}
+
+#[cfg(feature = "dev")]
+impl From<crate::demo::DemoError> for CliError {
+    fn from(error: crate::demo::DemoError) -> Self {
+        Self::Demo(Box::new(error))
+    }
 }
 
 /// Runs the command that the arguments name.
@@ -60,6 +85,10 @@ pub enum CliError {
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Controller(args) => controller::run(*args).await,
+        #[cfg(feature = "dev")]
+        Command::Demo(args) => demo::run(args).await,
+        #[cfg(feature = "dev")]
+        Command::Dev(args) => dev::run(args).await,
         Command::Crds => crds(),
         Command::History(args) => history::history(args).await,
         Command::Replay(args) => history::replay(args).await,

@@ -7,6 +7,7 @@
 
 use super::memory::{Memory, OwnIntent, Sent};
 use super::reply::Reply;
+use super::teeth::Mutation;
 use super::write::{self, Part};
 use super::{Ctx, patch, publish, seal};
 use crate::api::{DataOperation, DataOperationStatus};
@@ -100,7 +101,7 @@ pub async fn transition(
     let mut because = because;
     if ends(old, &change)? {
         // The last entries are sealed together, after the end.
-    } else if old.compaction_due() {
+    } else if old.compaction_due() && !ctx.broken(Mutation::SealAfterTrim) {
         match seal::segment(ctx, op, old).await {
             seal::Sealed::Through(through, kept) => {
                 change.sealed_through = Some(through);
@@ -110,6 +111,12 @@ pub async fn transition(
             }
             seal::Sealed::Later(wait) => return Ok(Committed::Later(wait)),
         }
+    }
+    if ctx.broken(Mutation::SealAfterTrim) && old.compaction_due() {
+        change.sealed_through = Some(old.folded.seq);
+        let done = append(ctx, op, before, old, change, because, memory).await;
+        seal::segment(ctx, op, old).await;
+        return done;
     }
     append(ctx, op, before, old, change, because, memory).await
 }
@@ -150,8 +157,15 @@ async fn append(
     }
     let status = publish::dressed(ctx, op, Some(before), DataOperationStatus::from_record(&record), None);
     // A cancel, a pause or a deletion that is not seen yet must win against an intent.
-    let generation = change.intent.is_some().then(|| op.metadata.generation.unwrap_or(0));
-    let ops = patch::transition(op.uid(), generation, before, &status)?;
+    let guarded = change.intent.is_some() && !ctx.broken(Mutation::DropGenerationTest);
+    let generation = guarded.then(|| op.metadata.generation.unwrap_or(0));
+    let mut ops = patch::transition(op.uid(), generation, before, &status)?;
+    if ctx.broken(Mutation::DropUidTest) {
+        ops.retain(|o| o["op"] != "test" || o["path"] != "/metadata/uid");
+    }
+    if ctx.broken(Mutation::DropSeqTest) {
+        ops.retain(|o| o["op"] != "test" || o["path"] != "/status/seq");
+    }
     let before = memory.own.clone();
     if let Some(intent) = &change.intent {
         // The window counts from before the PATCH is sent.
@@ -177,13 +191,15 @@ fn ends(old: &Record, change: &Change) -> Result<bool, CommitError> {
 fn intend(ctx: &Ctx, op: &DataOperation, old: &Record, event: &Event, effect: Effect) -> Intent {
     let folded = &old.folded;
     let again = matches!(event, Event::Shared(Shared::Intended {}));
+    let again = again && !ctx.broken(Mutation::FreshToken);
     let kept = folded.intent.as_ref().filter(|i| again && i.effect == effect).map(|i| i.token.clone());
+    let attempt = folded.fence.attempt + i64::from(!ctx.broken(Mutation::KeepAttempt));
     Intent {
         token: kept.unwrap_or_else(|| Token::derive(op.uid(), folded.seq.next(), folded.round)),
         effect,
         writer: ctx.writer.clone(),
         nonce: Nonce(ctx.nonce()),
-        fence: Fence { attempt: folded.fence.attempt + 1, ..folded.fence },
+        fence: Fence { attempt, ..folded.fence },
         send_for_ms: ctx.config.send_for_ms,
     }
 }
@@ -219,6 +235,7 @@ async fn judge(
 ) -> Committed {
     let operation = Key::of(&**op);
     match reply {
+        Reply::Ambiguous(_) if ctx.broken(Mutation::AmbiguousIsLost) => Committed::Later(backoff(memory)),
         Reply::Lost | Reply::Ambiguous(_) | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
         Reply::Gone => read_back(ctx, op, None, memory).await,
         Reply::Rule(why) => {

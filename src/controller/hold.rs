@@ -3,6 +3,7 @@
 
 use super::observe::{Surroundings, earlier, request};
 use super::reply::Reply;
+use super::teeth::Mutation;
 use super::write::{self, Part};
 use super::{Ctx, memory::Memory};
 use crate::api::{DataOperation, TargetLock};
@@ -10,7 +11,7 @@ use crate::cache::Key;
 use crate::clock::ms_between;
 use kube::Api;
 use ratchet_state_machine::journal::Record;
-use ratchet_state_machine::lock::{Final, Holder, Lock};
+use ratchet_state_machine::lock::{Final, Holder, Lock, Request};
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::sync::Arc;
@@ -37,14 +38,29 @@ async fn newest(ctx: &Ctx, around: &Surroundings) -> Option<(Arc<TargetLock>, Ow
     ctx.locks.get(&Key::new("", name)).map(|lock| (lock, turn))
 }
 
+/// Who keeps `request` from being granted.
+pub fn blocker(ctx: &Ctx, lock: &Lock, request: &Request, earlier: &[Request]) -> Option<String> {
+    if ctx.broken(Mutation::PathsAsStrings) {
+        let mut equal = lock.clone();
+        equal.holders.retain(|h| h.paths == request.paths);
+        return equal.blocker(request, &[]);
+    }
+    lock.blocker(request, earlier)
+}
+
 /// Grants the hold to `op`, if nobody comes first.
 pub async fn take(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: &mut Memory) -> Held {
     let Some((lock, _turn)) = newest(ctx, around).await else { return Held::Later(Duration::from_secs(1)) };
     let request = request(op);
-    if lock.spec.lock.blocker(&request, &earlier(ctx, op)).is_some() {
+    if blocker(ctx, &lock.spec.lock, &request, &earlier(ctx, op)).is_some() {
         return Held::Changed;
     }
-    let (next, _) = lock.spec.lock.grant(&request);
+    let (mut next, _) = lock.spec.lock.grant(&request);
+    if ctx.broken(Mutation::SharedEpoch) {
+        next.epoch = lock.spec.lock.epoch.max(1);
+        let epoch = next.epoch;
+        next.holders.iter_mut().filter(|h| h.uid == request.uid).for_each(|h| h.hold = epoch);
+    }
     put(ctx, &lock, &next, memory).await
 }
 
@@ -126,13 +142,13 @@ async fn free(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Held {
             ctx.gone.forget(&holder.uid);
             continue;
         }
-        if !is_void(ctx, holder).await {
+        if !ctx.broken(Mutation::StealWithoutRead) && !is_void(ctx, holder).await {
             continue;
         }
         let now = ctx.clock.instant();
         let since = ctx.gone.first_seen(&holder.uid, now);
         let wait = ctx.config.send_for_ms.saturating_add(ctx.config.unknown_effect_ms);
-        if ms_between(since, now) < wait {
+        if ms_between(since, now) < wait && !ctx.broken(Mutation::StealWithoutWait) {
             waits = true;
             continue;
         }
@@ -205,7 +221,7 @@ pub async fn restore(
         return Some(Held::Changed);
     }
     let request = request(op);
-    if let Some(by) = lock.spec.lock.blocker(&request, &[]) {
+    if let Some(by) = blocker(ctx, &lock.spec.lock, &request, &[]) {
         tracing::warn!(operation = request.name, %by, "the hold was lost and somebody else works on the paths");
         return None;
     }

@@ -23,6 +23,7 @@ pub mod reconcile;
 pub mod reply;
 pub mod seal;
 pub mod serve;
+pub mod teeth;
 pub mod turns;
 pub mod write;
 
@@ -67,6 +68,9 @@ pub struct Config {
     pub drain: Duration,
     /// How to watch.
     pub watch: WatchOptions,
+    /// How the protocol is broken.
+    #[cfg(feature = "teeth")]
+    pub mutation: Option<teeth::Mutation>,
 }
 
 impl Default for Config {
@@ -81,6 +85,8 @@ impl Default for Config {
             parked_retry: Duration::from_secs(60),
             drain: Duration::from_secs(20),
             watch: WatchOptions::default(),
+            #[cfg(feature = "teeth")]
+            mutation: None,
         }
     }
 }
@@ -135,13 +141,18 @@ impl Ctx {
         clock: Arc<dyn Clock>,
         engines: Registry,
     ) -> Self {
+        let operations: Arc<Store<DataOperation>> = Arc::default();
+        #[cfg(feature = "teeth")]
+        if config.mutation == Some(teeth::Mutation::IgnoreWatermark) {
+            operations.credulous.store(true, Ordering::Relaxed);
+        }
         Self {
             client,
             config,
             writer,
             ids: Box::new(|| uuid::Uuid::new_v4().simple().to_string()),
             engines,
-            operations: Arc::default(),
+            operations,
             loads: Arc::default(),
             clusters: Arc::default(),
             locks: Arc::default(),

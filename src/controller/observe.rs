@@ -1,13 +1,14 @@
 //! Gathers what a decision may look at: the caches, the clocks, and (only when the state asks) the engine.
 
-use super::Ctx;
 use super::memory::{Memory, Sent};
+use super::teeth::Mutation;
+use super::{Ctx, hold};
 use crate::api::{CacheCluster, DataOperation, TargetLock, conditions};
 use crate::cache::Key;
 use crate::cache::kinds::{BY_CLAIM, BY_TARGET};
 use crate::clock::ms_between;
 use crate::engine::Engine;
-use ratchet_state_machine::effect::{EffectTraits, Intent, Outcome, Trouble, TroubleKind};
+use ratchet_state_machine::effect::{Answer, EffectTraits, Intent, Outcome, TreeView, Trouble, TroubleKind};
 use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::{halt_is_due, query};
 use ratchet_state_machine::lock::{Lock, Request};
@@ -15,6 +16,7 @@ use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::observation::{
     IntentView, LockView, Observation, Predecessor, PredecessorState, Target,
 };
+use ratchet_state_machine::spec::ArmSpec;
 use std::sync::Arc;
 
 /// The cache of an operation, its engine and its lock, as far as they are known.
@@ -94,7 +96,8 @@ pub async fn observe(
     let now = ctx.clock.instant();
     let traits =
         record.folded.intent.as_ref().zip(around.engine.as_ref()).map(|(i, e)| e.describe(&i.effect));
-    let intent = intent_view(ctx, record.folded.intent.as_ref(), traits, memory);
+    let halting = halt_is_due(&record.folded);
+    let intent = intent_view(ctx, record.folded.intent.as_ref(), traits, halting, memory);
     let outcome = memory.own.as_ref().and_then(|own| match &own.sent {
         Sent::Answered(outcome) if is_current(record, &own.nonce.0) => Some(outcome.clone()),
         Sent::Answered(_) | Sent::No | Sent::At(_) => None,
@@ -118,11 +121,25 @@ pub async fn observe(
         && (seen.outcome.is_none() || halt_is_due(&record.folded))
     {
         seen.answer = Some(match &around.engine {
-            Some(engine) => engine.inspect(&question).await,
+            Some(engine) => believed(ctx, op, engine.inspect(&question).await),
             None => Err(Trouble { kind: TroubleKind::Unreachable, message: target_message(&around.target) }),
         });
     }
     seen
+}
+
+/// What the engine said. (A controller that reads nothing back takes its word for everything.)
+fn believed(ctx: &Ctx, op: &DataOperation, said: Result<Answer, Trouble>) -> Result<Answer, Trouble> {
+    if !ctx.broken(Mutation::BelieveSuccess) {
+        return said;
+    }
+    said.map(|answer| match answer {
+        Answer::Tree(tree) => {
+            let cached_bytes = if matches!(op.spec.operation, ArmSpec::Load(_)) { tree.bytes } else { 0 };
+            Answer::Tree(TreeView { cached_bytes, ..tree })
+        }
+        other @ (Answer::Health(_) | Answer::Metadata(..) | Answer::Job(_)) => other,
+    })
 }
 
 fn target_message(target: &Target) -> String {
@@ -231,11 +248,15 @@ fn lock_view(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundin
         if !waiting || hold.seq == folded.seq {
             return LockView::Held { epoch: hold.hold };
         }
+        if hold.seq > folded.seq {
+            // Taken by somebody who has seen more: this copy is old, and a newer one is on its way.
+            return LockView::Blocked { by: "a newer copy of itself, which holds the lock already".into() };
+        }
     }
     if !waiting {
         return LockView::Available;
     }
-    match lock.spec.lock.blocker(&request(op), &earlier(ctx, op)) {
+    match hold::blocker(ctx, &lock.spec.lock, &request(op), &earlier(ctx, op)) {
         Some(by) => LockView::Blocked { by },
         None => LockView::Available,
     }
@@ -246,6 +267,7 @@ fn intent_view(
     ctx: &Ctx,
     intent: Option<&Intent>,
     traits: Option<EffectTraits>,
+    halting: bool,
     memory: &mut Memory,
 ) -> IntentView {
     use super::memory::ForeignIntent;
@@ -257,13 +279,16 @@ fn intent_view(
     let now = ctx.clock.instant();
     let landing =
         traits.map_or(ctx.config.unknown_effect_ms, |t| t.call_timeout_ms.saturating_add(t.longest_delay_ms));
+    let hasty = halting && ctx.broken(Mutation::UndoWithoutWait);
     let left = |since, wait: i64| match wait - ms_between(since, now) {
+        _ if hasty => IntentView::Expired,
         left if left > 0 => IntentView::Landing { remaining_ms: left },
         _ => IntentView::Expired,
     };
     if let Some(own) = memory.own.as_ref().filter(|o| intent.writer == ctx.writer && o.nonce == intent.nonce)
     {
         return match &own.sent {
+            Sent::No if ctx.broken(Mutation::SendLate) => IntentView::Sendable,
             Sent::No if ms_between(own.patched_at, now) < intent.send_for_ms => IntentView::Sendable,
             Sent::No => IntentView::Expired,
             Sent::At(at) => left(*at, landing),
@@ -275,6 +300,9 @@ fn intent_view(
     }
     if memory.foreign.as_ref().is_none_or(|f| f.nonce != intent.nonce) {
         memory.foreign = Some(ForeignIntent { nonce: intent.nonce.clone(), first_seen: now });
+    }
+    if ctx.broken(Mutation::TakeoverWithoutWait) {
+        return IntentView::Expired;
     }
     let since = memory.foreign.as_ref().map_or(now, |f| f.first_seen);
     left(since, intent.send_for_ms.saturating_add(landing))

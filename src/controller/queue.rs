@@ -104,7 +104,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
             };
             match next_due {
                 Some(at) => {
-                    let _ = tokio::time::timeout_at(at, self.wake.notified()).await;
+                    let _ = tokio::time::timeout_at(self.clock.timer(at), self.wake.notified()).await;
                 }
                 None => self.wake.notified().await,
             }

@@ -5,12 +5,14 @@ use super::commit::{self, CommitError, Committed};
 use super::hold::{self, Held};
 use super::memory::{Memory, Sent};
 use super::observe::{self, Surroundings};
+use super::teeth::Mutation;
 use super::{Ctx, finish, publish, seal};
 use crate::api::{DataOperation, FINALIZER};
 use crate::cache::Key;
 use crate::engine::{Call, WINDOW_CLOSED};
 use ratchet_state_machine::decision::{Decision, WaitingOn};
-use ratchet_state_machine::effect::{Intent, Outcome};
+use ratchet_state_machine::effect::{Effect, Intent, Outcome};
+use ratchet_state_machine::ids::{Fence, Token};
 use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::{decide, query};
 use ratchet_state_machine::observation::{LockView, Observation};
@@ -137,6 +139,9 @@ async fn carry_out(
         Decision::Rest => ControlFlow::Break(finish::settled(ctx, op).await),
         Decision::Await(reason) => ControlFlow::Break(wait(ctx, op, around, seen, &reason, memory).await),
         Decision::Record { event, because, intend } => {
+            if let Some(effect) = intend.as_ref().filter(|_| ctx.broken(Mutation::ActBeforeIntent)) {
+                act_first(ctx, op, around, effect).await;
+            }
             let done = commit::transition(ctx, op, record, event, &because, intend, memory).await;
             after_commit(ctx, op, done, memory)
         }
@@ -184,6 +189,15 @@ fn after_hold(held: Held, op: &Arc<DataOperation>) -> Step {
     }
 }
 
+/// Sends an effect that nobody has written down.
+async fn act_first(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect: &Effect) {
+    let Some(engine) = &around.engine else { return };
+    let fence = op.status.as_ref().map_or(Fence::default(), |s| s.fence);
+    let send_before = ctx.clock.instant() + Duration::from_secs(1);
+    let token = Token("unwritten".into());
+    engine.perform(Call { effect, spec: &op.spec, token: &token, fence, send_before }).await;
+}
+
 /// Sends the effect of an intent that this process wrote, if its window is still open.
 async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &Intent, memory: &mut Memory) {
     let Some(own) = memory.own.as_mut().filter(|o| o.nonce == intent.nonce) else { return };
@@ -194,12 +208,13 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         return;
     };
     let at = ctx.clock.instant();
-    if crate::clock::ms_between(own.patched_at, at) >= intent.send_for_ms {
+    let late = crate::clock::ms_between(own.patched_at, at) >= intent.send_for_ms;
+    if late && !ctx.broken(Mutation::SendLate) {
         return;
     }
     own.sent = Sent::At(at);
     let window = Duration::from_millis(u64::try_from(intent.send_for_ms).unwrap_or(0));
-    let send_before = own.patched_at + window;
+    let send_before = if ctx.broken(Mutation::SendLate) { at + window } else { own.patched_at + window };
     let call = Call {
         effect: &intent.effect,
         spec: &op.spec,
@@ -210,6 +225,9 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
     let outcome = engine.perform(call).await;
     ctx.metrics.effect(intent.effect.name(), &outcome);
     own.sent = match outcome {
+        Outcome::Unknown { detail } if ctx.broken(Mutation::TimeoutIsFailure) => {
+            Sent::Answered(Outcome::Refused { reason: "TimedOut".into(), message: detail, retryable: true })
+        }
         Outcome::Unknown { detail } => {
             tracing::warn!(operation = %Key::of(op), effect = intent.effect.name(), %detail, "the outcome of an effect is unknown");
             // The call may have left as late as now.

@@ -2,6 +2,8 @@
 //! remembers nothing that the cache itself would forget.
 
 pub mod alluxio;
+#[cfg(feature = "dev")]
+pub mod local;
 mod registry;
 
 pub use registry::{Registry, RegistryError};

@@ -1,7 +1,11 @@
 //! The registry: the one place that lists the engines. An engine is made once for each CacheCluster and spec and
 //! shared by everybody who works on that cache.
 
+#[cfg(feature = "dev")]
+use super::local;
 use super::{Engine, alluxio};
+#[cfg(feature = "dev")]
+use crate::api::cluster::Local;
 use crate::api::cluster::{CacheCluster, CacheClusterSpec, EngineKind};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +15,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[error("the CacheCluster cannot be used: {0}")]
 pub struct RegistryError(pub String);
 
-type Make = dyn Fn(&CacheClusterSpec) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync;
+type Make = dyn Fn(&CacheCluster) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync;
 
 /// An engine, and the spec that it was made for.
 type Made = (CacheClusterSpec, Arc<dyn Engine>);
+
+fn alluxio(spec: &CacheClusterSpec, options: &alluxio::Options) -> Result<Arc<dyn Engine>, RegistryError> {
+    if spec.attached.is_empty() {
+        return Err(RegistryError("attached.masters names no master".into()));
+    }
+    alluxio::Alluxio::connect(&spec.attached, options).map(|a| Arc::new(a) as _)
+}
 
 /// Engines by CacheCluster.
 pub struct Registry {
@@ -28,16 +39,32 @@ impl Registry {
     /// The engines that Ratchet ships.
     #[must_use]
     pub fn new(options: alluxio::Options) -> Self {
-        Self::with(move |spec| match spec.engine {
-            EngineKind::Alluxio => {
-                alluxio::Alluxio::connect(&spec.attached, &options).map(|a| Arc::new(a) as _)
+        Self::with(move |cluster| match cluster.spec.engine {
+            EngineKind::Alluxio => alluxio(&cluster.spec, &options),
+            EngineKind::Local => {
+                Err(RegistryError("engine Local exists in `ratchet dev` only; use engine Alluxio".into()))
             }
+        })
+    }
+
+    /// The engines of `ratchet dev`: also local caches, by the time of `now`. `open` is asked once for the cache of each
+    /// `namespace/name`; registries that shall share caches share them by what their `open` gives.
+    #[cfg(feature = "dev")]
+    pub fn local(
+        options: alluxio::Options,
+        now: local::Now,
+        open: impl Fn(&str, &Local) -> Result<local::Cache, RegistryError> + Send + Sync + 'static,
+    ) -> Self {
+        let caches = local::Caches::new(now, open);
+        Self::with(move |cluster| match cluster.spec.engine {
+            EngineKind::Alluxio => alluxio(&cluster.spec, &options),
+            EngineKind::Local => caches.engine(cluster).map(|e| Arc::new(e) as _),
         })
     }
 
     /// Engines made by `make`.
     pub fn with(
-        make: impl Fn(&CacheClusterSpec) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync + 'static,
+        make: impl Fn(&CacheCluster) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync + 'static,
     ) -> Self {
         Self { make: Box::new(make), made: Mutex::default(), retired: Mutex::default() }
     }
@@ -54,7 +81,7 @@ impl Registry {
         {
             return Ok(Arc::clone(engine));
         }
-        let engine = (self.make)(&cluster.spec)?;
+        let engine = (self.make)(cluster)?;
         made.insert(uid, (cluster.spec.clone(), Arc::clone(&engine)));
         Ok(engine)
     }

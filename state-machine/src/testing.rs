@@ -2,6 +2,7 @@
 //! observations that are calm until a test says otherwise. The submodules hold a small fake engine and a driver.
 
 pub mod engine;
+pub mod model;
 pub mod world;
 
 use crate::effect::{Effect, Intent};

@@ -202,7 +202,7 @@ fn holds(name: &str, w: &Writer) -> Any<()> {
 }
 
 #[test]
-fn a_load_of_version_1_replays_and_is_still_written_like_that() -> Any<()> {
+fn row_50_a_load_of_version_1_replays_and_is_still_written_like_that() -> Any<()> {
     holds("load-v1.jsonl", &a_load()?)
 }
 

@@ -208,7 +208,11 @@ impl Memory {
             let text = json!(value);
             let value = match self.fill(&text, &step.place, names) {
                 Value::String(text) => text,
-                other => other.to_string(),
+                other @ (Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::Array(_)
+                | Value::Object(_)) => other.to_string(),
             };
             uri.push(if i == 0 { '?' } else { '&' });
             uri.push_str(&format!("{key}={}", escaped(&value)));

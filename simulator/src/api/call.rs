@@ -172,7 +172,7 @@ fn verb(server: &Server, state: &mut State, call: &mut Call<'_>, target: &Target
     let name = target.name.as_deref();
     let reads = *method == Method::GET || *method == Method::HEAD;
     if reads {
-        call.format = render::negotiate(&call.request.accept)?;
+        call.format = render::negotiate(&call.request.accept)?.including(call.query.get("includeObject"));
         return match name {
             Some(name) => state.read(call, target, name).map(Reply::Whole),
             None if target.watch || call.query.on("watch") => read::watch(server, state, call, target),

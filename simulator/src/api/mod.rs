@@ -12,6 +12,7 @@ mod evict;
 mod failure;
 pub mod kind;
 mod meta;
+mod openapi;
 mod patch;
 mod read;
 mod render;

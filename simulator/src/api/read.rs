@@ -273,7 +273,7 @@ fn begin(state: &State, line: &Line, target: &Target, at: u64, bookmark: bool) {
         if line.selector.is_empty() || line.selector.matches(&entry.value) {
             queue.ready.push_back(match line.format {
                 Format::Json if line.stored => render::event("ADDED", &entry.bytes),
-                Format::Json | Format::Table | Format::Partial => line.render("ADDED", &entry.value, now),
+                Format::Json | Format::Table(_) | Format::Partial => line.render("ADDED", &entry.value, now),
             });
         }
     }

@@ -2,7 +2,8 @@
 
 use super::failure::{Answer, Failure};
 use super::store::Entry;
-use super::{Kind, builtin, meta, table};
+use super::table::{self, Include};
+use super::{Kind, builtin, meta};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
@@ -13,8 +14,8 @@ use std::sync::Arc;
 pub(crate) enum Format {
     /// As it is.
     Json,
-    /// Rows for `kubectl get`.
-    Table,
+    /// Rows for `kubectl get`, and what is beside them.
+    Table(Include),
     /// Only the metadata.
     Partial,
 }
@@ -35,7 +36,7 @@ pub(crate) fn negotiate(accept: &str) -> Answer<Format> {
         let known = !parameters.contains(&"v=v1beta1");
         match as_ {
             None => return Ok(Format::Json),
-            Some("Table") if known => return Ok(Format::Table),
+            Some("Table") if known => return Ok(Format::Table(Include::Metadata)),
             Some("PartialObjectMetadata" | "PartialObjectMetadataList") if known => {
                 return Ok(Format::Partial);
             }
@@ -45,6 +46,17 @@ pub(crate) fn negotiate(accept: &str) -> Answer<Format> {
     let accepted = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
     let message = format!("only the following media types are accepted: {accepted}");
     Err(Failure::new(406, "NotAcceptable", message, None))
+}
+
+impl Format {
+    /// With what `includeObject` asks for beside each row.
+    pub(crate) fn including(self, objects: &str) -> Self {
+        match (self, objects) {
+            (Self::Table(_), "Object") => Self::Table(Include::Object),
+            (Self::Table(_), "None") => Self::Table(Include::None),
+            (other, _) => other,
+        }
+    }
 }
 
 /// The object in the version of `kind`.
@@ -59,9 +71,9 @@ pub(crate) fn one(kind: &Kind, object: &Arc<Value>, format: Format, now: DateTim
     match format {
         Format::Json => object.to_string().into(),
         Format::Partial => partial(object).to_string().into(),
-        Format::Table => {
+        Format::Table(include) => {
             let list = json!({"resourceVersion": meta::version(object)});
-            table::of(kind, std::slice::from_ref(object), list, now).to_string().into()
+            table::of(kind, std::slice::from_ref(object), list, now, include).to_string().into()
         }
     }
 }
@@ -80,7 +92,7 @@ pub(crate) fn stored(kind: &Kind, of: &Kind, entry: &Entry, format: Format, now:
     }
     match format {
         Format::Json => entry.bytes.clone(),
-        Format::Table | Format::Partial => one(kind, &entry.value, format, now),
+        Format::Table(_) | Format::Partial => one(kind, &entry.value, format, now),
     }
 }
 
@@ -98,26 +110,27 @@ pub(crate) fn list(
     format: Format,
     now: DateTime<Utc>,
 ) -> Bytes {
-    let converted: Option<Vec<Arc<Value>>> = (!same(kind, of) || format == Format::Table).then(|| {
-        let values = entries.iter().map(|e| &e.value);
-        if same(kind, of) {
-            values.cloned().collect()
-        } else {
-            values.map(|v| self::converted(v, kind)).collect()
-        }
-    });
+    let converted: Option<Vec<Arc<Value>>> =
+        (!same(kind, of) || matches!(format, Format::Table(_))).then(|| {
+            let values = entries.iter().map(|e| &e.value);
+            if same(kind, of) {
+                values.cloned().collect()
+            } else {
+                values.map(|v| self::converted(v, kind)).collect()
+            }
+        });
     let mut list_meta = list_meta.clone();
     let custom = kind.schema.is_some() && format == Format::Json;
     if custom {
         list_meta.entry("continue").or_insert_with(|| "".into());
     }
-    if format == Format::Table {
+    if let Format::Table(include) = format {
         let objects = converted.unwrap_or_default();
-        return table::of(kind, &objects, list_meta.into(), now).to_string().into();
+        return table::of(kind, &objects, list_meta.into(), now, include).to_string().into();
     }
     let (name, version) = match format {
         Format::Partial => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-        Format::Json | Format::Table => (kind.list_kind.clone(), kind.api_version()),
+        Format::Json | Format::Table(_) => (kind.list_kind.clone(), kind.api_version()),
     };
     let size: usize = entries.iter().map(|e| e.bytes.len() + 1).sum();
     let mut out = Vec::with_capacity(size + 200);

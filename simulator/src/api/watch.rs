@@ -135,7 +135,7 @@ impl Line {
             object["kind"] = "PartialObjectMetadata".into();
         }
         let object: Bytes = match self.format {
-            Format::Table => {
+            Format::Table(_) => {
                 let table =
                     render::one(&self.kind, &Arc::new(object), self.format, chrono::DateTime::UNIX_EPOCH);
                 table.to_vec().into()

@@ -6,11 +6,15 @@
 //!                                    structure (check, lists), then rules (cel)
 //! ```
 //!
-//! Words, order and gaps follow kube-apiserver 1.36.3, case by case (`tests/schema_golden.rs`). On an update an
-//! unchanged part is not held to its schema or to rules without `oldSelf` (ratcheting). What is **not** done: cost
-//! budgets and the static type check of rules, warnings for what ratcheting let through, the names inside embedded
-//! resources, and rules inside `allOf`, `anyOf`, `oneOf` and `not`. Where the real server walks a Go map (and so
-//! answers in a random order), fields come in the order of their names here.
+//! The words follow kube-apiserver 1.36.3: `tests/schema_golden.json` and `tests/schema_law.json` hold what it
+//! answered. On an update an unchanged part is not held to its schema or to rules without `oldSelf` (ratcheting).
+//!
+//! What is **not** done: cost budgets and the static type check of rules (the real server refuses such a CRD; here
+//! a rule that is wrong in its types fails when it runs), warnings for what ratcheting let through, the form of
+//! names inside embedded resources, rules inside `allOf`, `anyOf`, `oneOf` and `not`, and turning `1.0` into `1`
+//! (the server's JSON reader does that before it looks). `\d`, `\w` and `\s` of patterns know all of Unicode here and
+//! ASCII there. Faults of library functions (quantities, semver) are worded as `kube-cel` words them. Where the
+//! real server walks a Go map, and so answers in a random order, fields come in the order of their names.
 
 mod cause;
 mod cel;
@@ -49,6 +53,7 @@ pub enum Rules {
 /// A compiled structural schema.
 #[derive(Debug)]
 pub struct Schema {
+    source: Value,
     root: Node,
 }
 
@@ -69,7 +74,13 @@ impl Schema {
     /// [`SchemaError`]: an unknown type, a broken pattern, a rule that does not parse or that uses `oldSelf` where
     /// there is none to compare with.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        Ok(Self { root: compile::root(schema)? })
+        Ok(Self { source: schema.clone(), root: compile::root(schema)? })
+    }
+
+    /// What it was compiled from.
+    #[must_use]
+    pub const fn source(&self) -> &Value {
+        &self.source
     }
 
     /// Removes what the schema does not know; gives back the paths that went (for `fieldValidation`), sorted.

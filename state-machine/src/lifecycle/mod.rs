@@ -20,3 +20,6 @@ pub use halt::{CLEANUP_BOUND_MS, halt_is_due};
 
 #[cfg(test)]
 mod random_tests;
+
+#[cfg(test)]
+mod exhaustive_tests;

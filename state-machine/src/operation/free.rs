@@ -11,7 +11,7 @@
 
 use super::arm::{Act, Arm, Next, View};
 use crate::decision::{Progress, WaitingOn};
-use crate::effect::{Answer, Effect, Intent, Outcome, Query};
+use crate::effect::{Answer, Effect, Intent, Outcome, Query, TroubleKind};
 use crate::machine::{Edge, Illegal, edge};
 use crate::observation::IntentView;
 use crate::spec::OperationSpec;
@@ -230,13 +230,11 @@ fn preflight(answer: Option<&Answer>) -> Act<FreeEvent> {
 
 fn freeing(path: usize, view: &View<'_>) -> Act<FreeEvent> {
     match (view.outcome, view.intent_view) {
-        (Some(Outcome::Done(_)), _) => {
-            let more = path + 1 < view.spec.operation.paths().len();
-            Act::Record {
-                event: FreeEvent::Freed { more },
-                because: "accepted".into(),
-                intend: more.then_some(Effect::Free { path: path + 1 }),
-            }
+        (Some(Outcome::Done(_)), _) => freed(path, view, "accepted"),
+        // The cache has never heard of the path (any more: a master that failed over may have lost it), so nothing of it
+        // is cached. Whether the path exists at all was asked before; the last look reads it back.
+        (Some(Outcome::Refused { reason, .. }), _) if reason == TroubleKind::NotFound.reason() => {
+            freed(path, view, "unknown")
         }
         (Some(Outcome::Refused { reason, message, retryable }), _) => {
             super::refused(reason, message, *retryable)
@@ -248,6 +246,15 @@ fn freeing(path: usize, view: &View<'_>) -> Act<FreeEvent> {
             Some(Outcome::Unknown { .. }) | None,
             IntentView::None | IntentView::Sendable | IntentView::Expired,
         ) => Act::Intend { effect: Effect::Free { path }, because: "not freed yet".into() },
+    }
+}
+
+fn freed(path: usize, view: &View<'_>, because: &str) -> Act<FreeEvent> {
+    let more = path + 1 < view.spec.operation.paths().len();
+    Act::Record {
+        event: FreeEvent::Freed { more },
+        because: because.into(),
+        intend: more.then_some(Effect::Free { path: path + 1 }),
     }
 }
 

@@ -1,0 +1,92 @@
+//! Ways to break the protocol, one at a time, so that tests can prove that they would notice.
+//!
+//! Each is a precaution of the design taken away. Only the feature `teeth` makes [`Ctx::broken`] anything but a
+//! constant `false`, and only tests have that feature.
+
+use super::Ctx;
+
+/// A precaution that is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// A new attempt keeps the fence of the last one.
+    KeepAttempt,
+    /// The effect is sent before its intent is written.
+    ActBeforeIntent,
+    /// The effect is sent although the intent's window is over.
+    SendLate,
+    /// A changing call is made without looking first whether it is still needed. (For engines of class d.)
+    SkipRead,
+    /// Copies older than what is known are taken into the cache.
+    IgnoreWatermark,
+    /// A hold is freed on what the cache shows, without a consistent read.
+    StealWithoutRead,
+    /// A hold is freed as soon as its operation is seen gone, although its effect may still land.
+    StealWithoutWait,
+    /// An effect without a reply counts as one that was refused.
+    TimeoutIsFailure,
+    /// A write without a reply counts as one that never happened; no read decides.
+    AmbiguousIsLost,
+    /// An intent is written whether or not somebody cancelled meanwhile.
+    DropGenerationTest,
+    /// A transition is written whichever object has the name now.
+    DropUidTest,
+    /// A transition is written whatever was written meanwhile.
+    DropSeqTest,
+    /// Entries leave the status before their segment is written.
+    SealAfterTrim,
+    /// Grants share an epoch.
+    SharedEpoch,
+    /// The opposite effect does not wait until the forward one has landed.
+    UndoWithoutWait,
+    /// A takeover does not wait until the former writer's effect has landed.
+    TakeoverWithoutWait,
+    /// A takeover gives the effect a token of its own.
+    FreshToken,
+    /// Paths are compared as strings.
+    PathsAsStrings,
+    /// A missing lock is a free lock.
+    MissingLockIsFree,
+    /// What the engine reports is believed; nothing is read back.
+    BelieveSuccess,
+}
+
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Self; 20] = [
+        Self::KeepAttempt,
+        Self::ActBeforeIntent,
+        Self::SendLate,
+        Self::SkipRead,
+        Self::IgnoreWatermark,
+        Self::StealWithoutRead,
+        Self::StealWithoutWait,
+        Self::TimeoutIsFailure,
+        Self::AmbiguousIsLost,
+        Self::DropGenerationTest,
+        Self::DropUidTest,
+        Self::DropSeqTest,
+        Self::SealAfterTrim,
+        Self::SharedEpoch,
+        Self::UndoWithoutWait,
+        Self::TakeoverWithoutWait,
+        Self::FreshToken,
+        Self::PathsAsStrings,
+        Self::MissingLockIsFree,
+        Self::BelieveSuccess,
+    ];
+}
+
+impl Ctx {
+    /// Whether this controller is broken in this way.
+    #[cfg(feature = "teeth")]
+    pub fn broken(&self, how: Mutation) -> bool {
+        self.config.mutation == Some(how)
+    }
+
+    /// Whether this controller is broken in this way.
+    #[cfg(not(feature = "teeth"))]
+    #[allow(clippy::unused_self, reason = "the same signature as with the feature")]
+    pub const fn broken(&self, _how: Mutation) -> bool {
+        false
+    }
+}

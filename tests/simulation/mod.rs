@@ -1,0 +1,26 @@
+//! Deterministic simulation of the shipped controller.
+//!
+//! ```text
+//!   seed -> Plan -> World { API server, cache, true time, weather } <- Link, SimEngine <- Replica (shipped code) x N
+//!                     '-> Oracle: what must never happen, at every commit and every effect
+//! ```
+//!
+//! Time is tokio's paused time, chance is a stream from the seed, ids are counters: one seed gives one history, byte
+//! for byte. What is simulated ends at the wires: everything between them is the code that ships.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod engine;
+pub mod link;
+pub mod oracle;
+pub mod plan;
+pub mod replica;
+pub mod rng;
+pub mod run;
+pub mod time;
+pub mod world;
+
+#[allow(unused_imports, reason = "each test binary uses its own part")]
+pub use plan::Plan;
+#[allow(unused_imports, reason = "each test binary uses its own part")]
+pub use run::{Report, run};

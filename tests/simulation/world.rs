@@ -1,0 +1,352 @@
+//! One simulated world: an API server, a cache, true time, the weather, the account of everything that was sent.
+
+use super::oracle::{Landed, Oracle};
+use super::plan::{FILES, Plan, Protection, Weather};
+use super::rng::Rng;
+use super::time::Time;
+use bytes::Bytes;
+use ratchet_simulator::api::{Change, Options, Reply, Request, Server, User};
+use ratchet_simulator::cache::{Cache, Memory, Profile};
+use ratchet_simulator::schema::Rules;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::Notify;
+
+/// The engine's hard limit of a call, and the longest time after which a call may still land, in milliseconds.
+pub const CALL_TIMEOUT_MS: u64 = 1_000;
+/// The longest time after which a call that was received may still be applied, in milliseconds.
+pub const LONGEST_DELAY_MS: u64 = 2_000;
+
+/// How a replica is, seen from outside.
+#[derive(Debug, Default)]
+pub struct Outside {
+    /// Its present life; an older one is dead.
+    pub life: AtomicU64,
+    /// Frozen until then, in milliseconds of true time.
+    pub frozen_until: AtomicU64,
+    /// Its watches tell of everything this late, until then.
+    pub lag: Mutex<(u64, u64)>,
+    /// Its watches say nothing until then.
+    pub blind_until: AtomicU64,
+    /// Its lists show this revision while it is not 0.
+    pub view: AtomicU64,
+    /// Counts breaks of its watches.
+    pub cut: AtomicU64,
+    /// Told of a break of its watches.
+    pub cut_now: Notify,
+    /// Told of its death.
+    pub died: Notify,
+    /// Changing calls so far.
+    pub calls: AtomicU64,
+    /// The same by what they are about.
+    pub calls_like: [AtomicU64; 6],
+    /// Milliseconds until it is back after the next death.
+    pub back_ms: AtomicU64,
+    /// Newest `seq` that it has been told, by uid.
+    pub told: Mutex<std::collections::BTreeMap<String, i64>>,
+}
+
+/// What is written down of a run.
+#[derive(Debug, Default)]
+pub struct Trace {
+    hash: u64,
+    text: Option<String>,
+    line: String,
+    /// Lines.
+    pub lines: u64,
+}
+
+impl Trace {
+    fn note(&mut self, ms: i64, what: std::fmt::Arguments<'_>) {
+        self.line.clear();
+        let _ = writeln!(self.line, "{ms:>9} {what}");
+        self.lines += 1;
+        for b in self.line.bytes() {
+            self.hash = (self.hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3);
+        }
+        if let Some(text) = &mut self.text {
+            text.push_str(&self.line);
+        }
+    }
+}
+
+/// Everything that replicas share.
+pub struct World {
+    /// True time.
+    pub time: Time,
+    /// The API server.
+    pub server: Server,
+    /// The cache.
+    pub cache: Cache,
+    /// What protects its effects.
+    pub protection: Protection,
+    /// The judge.
+    pub oracle: Arc<Mutex<Oracle>>,
+    /// The replicas.
+    pub replicas: Vec<Outside>,
+    /// How the protocol is broken.
+    pub mutation: Option<ratchet::controller::teeth::Mutation>,
+    /// Faults that happened.
+    pub faults: AtomicU64,
+    /// Told when something was deleted.
+    pub deleted: Arc<Notify>,
+    rng: Mutex<Rng>,
+    weather: Mutex<(Weather, Weather)>,
+    api_down_until: AtomicU64,
+    engine_down_until: AtomicU64,
+    trace: Mutex<Trace>,
+    keep_trace: AtomicBool,
+}
+
+/// The kinds, as they are shipped.
+fn kinds() -> &'static [Value] {
+    static KINDS: OnceLock<Vec<Value>> = OnceLock::new();
+    KINDS.get_or_init(|| {
+        ratchet::api::crd::all().unwrap_or_default().into_iter().map(|(_, crd)| crd).collect()
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    /// The world of a plan, with the kinds installed and a namespace `ns`.
+    pub fn new(plan: &Plan, keep_trace: bool) -> Arc<Self> {
+        let time = Time::begin();
+        let mut oracle = Oracle::default();
+        oracle.protected = plan.protection != Protection::None;
+        let oracle = Arc::new(Mutex::new(oracle));
+        let deleted = Arc::new(Notify::new());
+        let (judge, told) = (Arc::clone(&oracle), Arc::clone(&deleted));
+        let sink = move |change: &Change| {
+            let gone = change.type_ == "DELETED";
+            if gone || !change.object["metadata"]["deletionTimestamp"].is_null() {
+                told.notify_one();
+            }
+            lock(&judge).committed(&change.kind.kind, gone, &change.object, time.ms());
+            Ok(())
+        };
+        let uids = AtomicU64::new(plan.seed.wrapping_mul(0x9E37_79B9));
+        let server = Server::new(Options {
+            now: Arc::new(move || time.date()),
+            uids: Arc::new(move || uid(uids.fetch_add(1, Ordering::Relaxed))),
+            rules: if plan.rules { Rules::All } else { Rules::Structure },
+            history: 4_096,
+            sink: Some(Arc::new(sink)),
+            admit: None,
+        });
+        for kind in kinds() {
+            if let Err(why) = server.install(kind) {
+                lock(&oracle).object(format!("a CRD is refused: {why}"));
+            }
+        }
+        let files = Memory::default();
+        for (path, size) in FILES {
+            files.put(path, vec![u8::try_from(size).unwrap_or(1); size]);
+        }
+        let mut profile = Profile::alluxio();
+        profile.protection = match plan.protection {
+            Protection::None => ratchet_simulator::cache::Protection::None,
+            Protection::Token => ratchet_simulator::cache::Protection::Token,
+            Protection::Fence => ratchet_simulator::cache::Protection::Fence,
+        };
+        (profile.call_timeout_ms, profile.longest_delay_ms) = (1_000, 2_000);
+        (profile.workers, profile.worker_capacity, profile.bytes_per_second) = (2, 1_000_000, 100);
+        profile.free_lag_ms = 500;
+        Arc::new(Self {
+            time,
+            server,
+            cache: Cache::new("cache-of-the-simulation", profile, Arc::new(files)),
+            protection: plan.protection,
+            oracle,
+            replicas: (0..plan.replicas).map(|_| Outside::default()).collect(),
+            mutation: plan.mutation,
+            faults: AtomicU64::new(0),
+            deleted,
+            rng: Mutex::new(Rng::new(plan.seed ^ 0xF00D)),
+            weather: Mutex::new((plan.api, plan.engine)),
+            api_down_until: AtomicU64::new(0),
+            engine_down_until: AtomicU64::new(0),
+            trace: Mutex::new(Trace { text: keep_trace.then(String::new), ..Trace::default() }),
+            keep_trace: AtomicBool::new(keep_trace),
+        })
+    }
+
+    /// Draws from chance.
+    pub fn draw<T>(&self, f: impl FnOnce(&mut Rng) -> T) -> T {
+        f(&mut lock(&self.rng))
+    }
+
+    /// The judge.
+    pub fn judge(&self) -> MutexGuard<'_, Oracle> {
+        lock(&self.oracle)
+    }
+
+    /// Writes a line into the account.
+    pub fn note(&self, what: std::fmt::Arguments<'_>) {
+        lock(&self.trace).note(self.time.ms(), what);
+    }
+
+    /// The account so far: its hash, its text where it is kept, and how many lines it has.
+    pub fn account(&self) -> (u64, String, u64) {
+        let trace = lock(&self.trace);
+        (trace.hash, trace.text.clone().unwrap_or_default(), trace.lines)
+    }
+
+    /// Whether the text of the account is kept.
+    pub fn verbose(&self) -> bool {
+        self.keep_trace.load(Ordering::Relaxed)
+    }
+
+    /// A fault happens.
+    pub fn fault(&self) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The weather on the way to the API server and to the engine.
+    pub fn weather(&self) -> (Weather, Weather) {
+        *lock(&self.weather)
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn clear_up(&self) {
+        *lock(&self.weather) = (Weather::CALM, Weather::CALM);
+        self.api_down_until.store(0, Ordering::Relaxed);
+        self.engine_down_until.store(0, Ordering::Relaxed);
+        for outside in &self.replicas {
+            outside.blind_until.store(0, Ordering::Relaxed);
+            outside.frozen_until.store(0, Ordering::Relaxed);
+            outside.view.store(0, Ordering::Relaxed);
+            *lock(&outside.lag) = (0, 0);
+        }
+    }
+
+    fn until(&self, ms: u64) -> u64 {
+        u64::try_from(self.time.ms()).unwrap_or(0) + ms
+    }
+
+    /// The API server answers nobody for a while.
+    pub fn api_down(&self, ms: u64) {
+        self.api_down_until.store(self.until(ms), Ordering::Relaxed);
+    }
+
+    /// Whether the API server answers nobody.
+    pub fn is_api_down(&self) -> bool {
+        self.until(0) < self.api_down_until.load(Ordering::Relaxed)
+    }
+
+    /// The engine answers nobody for a while.
+    pub fn engine_down(&self, ms: u64) {
+        self.engine_down_until.store(self.until(ms), Ordering::Relaxed);
+    }
+
+    /// Whether the engine answers nobody.
+    pub fn is_engine_down(&self) -> bool {
+        self.until(0) < self.engine_down_until.load(Ordering::Relaxed)
+    }
+
+    /// A replica is frozen for a while.
+    pub fn freeze(&self, replica: usize, ms: u64) {
+        self.replicas[replica].frozen_until.store(self.until(ms), Ordering::Relaxed);
+    }
+
+    /// A replica's watches lag for a while.
+    pub fn lag(&self, replica: usize, by_ms: u64, for_ms: u64) {
+        *lock(&self.replicas[replica].lag) = (by_ms, self.until(for_ms));
+    }
+
+    /// Milliseconds by which a replica's watches lag now.
+    pub fn lag_of(&self, replica: usize) -> u64 {
+        let (by, until) = *lock(&self.replicas[replica].lag);
+        if self.until(0) < until { by } else { 0 }
+    }
+
+    /// A replica's watches say nothing for a while.
+    pub fn blind(&self, replica: usize, ms: u64) {
+        self.replicas[replica].blind_until.store(self.until(ms), Ordering::Relaxed);
+    }
+
+    /// Breaks a replica's watches; its next lists are `back` revisions old.
+    pub fn travel(&self, replica: usize, back: u64) {
+        let view = self.server.revision().saturating_sub(back).max(1);
+        self.replicas[replica].view.store(view, Ordering::Relaxed);
+        self.replicas[replica].cut.fetch_add(1, Ordering::Relaxed);
+        self.replicas[replica].cut_now.notify_waiters();
+    }
+
+    /// A replica dies; it is back after a while.
+    pub fn kill(&self, replica: usize, back_ms: u64) {
+        let outside = &self.replicas[replica];
+        outside.life.fetch_add(1, Ordering::Relaxed);
+        outside.back_ms.store(back_ms, Ordering::Relaxed);
+        lock(&outside.told).clear();
+        self.note(format_args!("r{replica} dies"));
+        self.fault();
+        outside.died.notify_one();
+    }
+
+    /// Waits while a replica is frozen. Never comes back for one that is dead.
+    pub async fn gate(&self, replica: usize, life: u64) {
+        loop {
+            let outside = &self.replicas[replica];
+            if outside.life.load(Ordering::Relaxed) != life {
+                std::future::pending::<()>().await;
+            }
+            let (now, until) = (self.until(0), outside.frozen_until.load(Ordering::Relaxed));
+            if now >= until {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(until - now)).await;
+        }
+    }
+
+    /// The cache, up to date.
+    pub fn cache_now(&self) -> &Cache {
+        self.cache.advance(self.time.ms());
+        &self.cache
+    }
+
+    /// An effect reaches the engine.
+    pub fn landed(&self, landed: &Landed<'_>) {
+        self.judge().landed(landed);
+    }
+
+    /// A call by hand, past all weather, as the administrator.
+    pub fn by_hand(&self, method: &str, uri: &str, body: &Value) -> (u16, Value) {
+        let content_type =
+            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = Request {
+            method: method.parse().unwrap_or_default(),
+            uri: uri.to_owned(),
+            content_type: content_type.into(),
+            accept: "application/json".into(),
+            body: if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) },
+            user: person(),
+        };
+        match self.server.call(&request) {
+            Reply::Whole(r) => (r.code, serde_json::from_slice(&r.body).unwrap_or_default()),
+            Reply::Watch(_) => (0, Value::Null),
+        }
+    }
+}
+
+/// The person who asks for things.
+pub fn person() -> User {
+    User { name: "somebody".into(), groups: vec!["system:masters".into()] }
+}
+
+fn uid(n: u64) -> String {
+    let mut rng = Rng::new(n);
+    let (a, b) = (rng.next(), rng.next());
+    format!(
+        "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+        a >> 32,
+        a >> 16 & 0xffff,
+        a & 0xfff,
+        b >> 52,
+        b & 0xffff_ffff_ffff
+    )
+}
