@@ -16,12 +16,12 @@ fn what_once_differed_is_answered_alike() {
         std::fs::read_dir(root).expect("the folder").map(|f| f.expect("a file").path()).collect();
     files.sort();
     let real = Real::get();
-    let group = real.map_or("c0.conformance.ratchet.dev", |r| &r.group);
+    let group = real.map_or("nobench.conformance.ratchet.dev", |r| &r.group);
     for file in files {
         let name = format!("pinned-{}", file.file_stem().expect("a name").to_string_lossy());
         let text = std::fs::read_to_string(&file).expect("readable");
         let sequence: Sequence = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let names = Names::new(group, "case");
+        let names = Names::new(group, "nobench-0");
         let shown = runtime().block_on(play(&Side::simulator(&names), &names, &sequence, None));
         recorded::compare_with(&name, &shown);
         let Some(real) = real else { continue };

@@ -266,10 +266,8 @@ impl Place {
     /// The path of the URL.
     pub fn path(&self, names: &Names) -> String {
         if self.resource.starts_with('/') {
-            return self
-                .resource
-                .replace("GROUP", &names.group)
-                .replace("NAMESPACE", &names.namespaces[self.ns]);
+            let path = self.resource.replace("GROUP", &names.group).replace("TAG", &names.tag);
+            return path.replace("NAMESPACE", &names.namespaces[self.ns]);
         }
         let mut path = names.collection(&self.resource, self.ns);
         if self.at != At::Collection {

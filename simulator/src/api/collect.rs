@@ -164,7 +164,8 @@ impl State {
     /// Stores an object that a controller changed; one that nothing holds any more goes.
     fn rewrite(&mut self, target: &Target, key: &str, new: Value) -> Answer<()> {
         if finished(&target.kind, &new) {
-            self.remove(&target.table, key, new).map(drop)
+            let stored = self.get(&target.table, key).map(|entry| (*entry.value).clone());
+            self.remove(&target.table, key, stored.unwrap_or(new)).map(drop)
         } else {
             self.put(&target.table, key, new).map(drop)
         }

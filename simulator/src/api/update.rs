@@ -47,7 +47,8 @@ impl State {
         if finished(kind, &new) {
             // The answer is the object as it went, under the resourceVersion that it last had.
             let response = self.show_value(call, target, 200, new.clone());
-            self.remove(&target.table, &key, new)?;
+            // What is told of is the object as it was stored last, with the finalizer that went now.
+            self.remove(&target.table, &key, (*old.value).clone())?;
             return Ok(response);
         }
         if unchanged(&new, old) {

@@ -67,20 +67,8 @@ impl Walk {
     }
 
     fn string(&mut self, node: &Node, new: &Value, text: &str, path: &Path<'_>) {
-        if node.limits.max_length.is_some() || node.limits.min_length.is_some() {
-            let most = node.limits.max_length.unwrap_or(u64::MAX);
-            let least = node.limits.min_length.unwrap_or(0);
-            // Bytes bound the characters from above: most strings need no count.
-            let length = if text.is_ascii() { text.len() } else { text.chars().count() } as u64;
-            if length > most {
-                self.causes.push(cause::too_long(path.field(), most));
-            }
-            if length < least {
-                let rest = format!("be at least {least} chars long");
-                self.causes.push(cause::should(path.field(), new, &rest));
-            }
-        }
-        if let Some((source, pattern)) = &node.pattern
+        if self.length(node, new, text, path)
+            && let Some((source, pattern)) = &node.pattern
             && !pattern.is_match(text)
         {
             self.causes.push(cause::should(path.field(), new, &format!("match '{source}'")));
@@ -91,6 +79,26 @@ impl Walk {
         {
             self.causes.push(cause::type_invalid(path.field(), format.name(), text));
         }
+    }
+
+    /// Whether a string is neither too long nor too short: of one that is, the pattern is not looked at.
+    fn length(&mut self, node: &Node, new: &Value, text: &str, path: &Path<'_>) -> bool {
+        if node.limits.max_length.is_some() || node.limits.min_length.is_some() {
+            let most = node.limits.max_length.unwrap_or(u64::MAX);
+            let least = node.limits.min_length.unwrap_or(0);
+            // Bytes bound the characters from above: most strings need no count.
+            let length = if text.is_ascii() { text.len() } else { text.chars().count() } as u64;
+            if length > most {
+                self.causes.push(cause::too_long(path.field(), most));
+                return false;
+            }
+            if length < least {
+                let rest = format!("be at least {least} chars long");
+                self.causes.push(cause::should(path.field(), new, &rest));
+                return false;
+            }
+        }
+        true
     }
 
     fn number(&mut self, node: &Node, new: &Value, path: &Path<'_>) {

@@ -185,8 +185,8 @@ impl Case {
         if self.only_real {
             return None;
         }
-        let group = real.map_or("c0.conformance.ratchet.dev", |r| &r.group);
-        let names = Names::new(group, "case");
+        let group = real.map_or("nobench.conformance.ratchet.dev", |r| &r.group);
+        let names = Names::new(group, "nobench-0");
         let shown = runtime().block_on(play(&Side::simulator(&names), &names, &self.sequence, None));
         Some(shown)
     }

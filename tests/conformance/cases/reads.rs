@@ -30,11 +30,12 @@ fn pages_are_of_one_moment() {
         .shows("/metadata/continue", json!("continue"))
         .shows("/metadata/remainingItemCount", json!(1))
         .merge("widgets/c", json!({"spec": {"size": 9}}))
+        .get("widgets?limit=2&continue=$continue&resourceVersion=1")
+        .refused(400, "BadRequest")
         .get("widgets?limit=2&continue=$continue")
         .gives(200)
         .shows("/items/0/spec/size", json!(3))
         .get("widgets?limit=2&continue=nonsense")
-        .get("widgets?limit=2&continue=$continue&resourceVersion=1")
         .hold();
 }
 
