@@ -225,9 +225,12 @@ async fn remove(side: &Side, collection: &str, object: &Value) {
         };
         side.send(&wire).await
     };
+    // A Gadget with a date-time there can be written no more: that is the trap, and the case for it.
+    let free = json!({"metadata": {"finalizers": null}, "spec": {"seen": null}});
+    let free = if object["kind"] == "Gadget" { free } else { json!({"metadata": {"finalizers": null}}) };
     send(http::Method::DELETE, json!({"propagationPolicy": "Background"})).await;
     if object["metadata"].get("finalizers").is_some() {
-        let freed = send(http::Method::PATCH, json!({"metadata": {"finalizers": null}})).await;
+        let freed = send(http::Method::PATCH, free.clone()).await;
         assert!([200, 404].contains(&freed.code), "{uri} cannot be freed: {}", freed.body);
     }
 }
@@ -239,6 +242,8 @@ pub struct Difference {
     pub at: String,
     pub real: Value,
     pub simulator: Value,
+    /// The two answers whole.
+    pub whole: String,
 }
 
 impl Difference {
@@ -259,7 +264,8 @@ pub fn compare(real: &Play, simulator: &Play) -> Option<Difference> {
         }
         let (value, other) = (json!(r.answer), json!(s.answer));
         if let Some((at, real, simulator)) = first_difference("", &value, &other) {
-            return Some(Difference { after: r.after.clone(), at, real, simulator });
+            let whole = format!("{value}\n      {other}");
+            return Some(Difference { after: r.after.clone(), at, real, simulator, whole });
         }
     }
     assert_eq!(real.len(), simulator.len(), "as much was looked at");

@@ -113,8 +113,8 @@ impl Pair {
         self.shrink(&mut sequence, &mut difference).await;
         let steps = serde_json::to_string(&sequence).expect("JSON");
         let text = format!(
-            "after {} at {}\n    real      {}\n    simulator {}\n    number {i}: {steps}",
-            difference.after, difference.at, difference.real, difference.simulator
+            "after {} at {}\n    real      {}\n    simulator {}\n    number {i}: {steps}\n    whole {}",
+            difference.after, difference.at, difference.real, difference.simulator, difference.whole
         );
         findings.differences.lock().expect("not poisoned").entry(kind).or_default().1 = text;
     }

@@ -188,7 +188,7 @@ fn reaper(bench: &Bench, run: &str) -> Child {
 for ns in $(kubectl get namespaces -l "conformance=$1" -o name); do
   for crd in $(kubectl get crd -l "conformance=$1" -o name); do
     kind=${crd#*/}
-    kubectl -n "${ns#*/}" get "$kind" -o name | xargs -r -I{} kubectl -n "${ns#*/}" patch {} --type=merge -p '{"metadata":{"finalizers":null}}'
+    kubectl -n "${ns#*/}" get "$kind" -o name | xargs -r -I{} kubectl -n "${ns#*/}" patch {} --type=merge -p '{"metadata":{"finalizers":null},"spec":{"seen":null}}'
   done
 done
 kubectl delete namespaces,crd -l "conformance=$1" --wait=false"#;

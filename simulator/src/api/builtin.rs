@@ -243,7 +243,25 @@ pub(crate) fn prune(kind: &Kind, object: &mut Value) -> Vec<String> {
             keep
         });
     }
+    drop_empty(kind, object);
     gone
+}
+
+/// Drops what the typed forms leave out because it is empty.
+fn drop_empty(kind: &Kind, object: &mut Value) {
+    let Some(map) = object.as_object_mut() else { return };
+    map.retain(|_, value| !value.is_null());
+    if kind.plural == "configmaps" {
+        map.retain(|field, value| field == "metadata" || value.as_object().is_none_or(|m| !m.is_empty()));
+        if let Some(Value::Object(data)) = map.get_mut("data") {
+            data.values_mut().filter(|v| v.is_null()).for_each(|v| *v = "".into());
+        }
+    }
+    if kind.plural == "leases"
+        && let Some(Value::Object(spec)) = map.get_mut("spec")
+    {
+        spec.retain(|_, value| !value.is_null());
+    }
 }
 
 /// What is wrong with an object of a built-in kind: only what Ratchet could get wrong.

@@ -185,6 +185,14 @@ fn immutable(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
             causes.push(invalid(&format!("metadata.{field}"), is, "field is immutable"));
         }
     }
+    let grace = |object: &Value| object["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    if let (was, Some(is)) = (grace(old), grace(new))
+        && was != Some(is)
+    {
+        let message = format!("Invalid value: {is}: field is immutable");
+        let field = "metadata.deletionGracePeriodSeconds".into();
+        causes.push(Cause { reason: "FieldValueInvalid", message, field });
+    }
     if meta::deleting(old) {
         let added: Vec<String> = meta::finalizers(new)
             .filter(|f| !meta::finalizers(old).any(|o| o == *f))
@@ -214,7 +222,10 @@ fn common(object: &Value, causes: &mut Vec<Cause>) {
             size += key.len() + value.len();
             let path = format!("metadata.{field}");
             let checked = if field == "labels" { key.clone() } else { key.to_ascii_lowercase() };
-            if let Some(why) = qualified(&checked) {
+            if let Some(mut why) = qualified(&checked) {
+                if field == "labels" {
+                    why = why.replace("a qualified name must", "a valid label key must");
+                }
                 causes.push(invalid(&path, key, &why));
             }
             if field == "labels" && value.len() > 63 {

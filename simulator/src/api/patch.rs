@@ -62,11 +62,14 @@ impl State {
             );
             return Err(refuse(&new.to_string(), &why));
         }
-        for (field, shown) in [("apiVersion", "apiVersion"), ("kind", "kind")] {
-            if new.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
-                let why = format!("Object '{shown}' is missing in 'object has no {field} field'");
-                return Err(Failure::internal(&why));
-            }
+        let text = |field: &str| new.get(field).and_then(Value::as_str).unwrap_or_default();
+        if text("kind").is_empty() {
+            return Err(refuse(&new.to_string(), &format!("Object 'Kind' is missing in '{new}'")));
+        }
+        if text("apiVersion").is_empty() {
+            return Err(Failure::internal(
+                "Object 'apiVersion' is missing in 'object has no apiVersion field'",
+            ));
         }
         // A refusal shows the object as the patch left it, with the fields that are not known.
         let whole = (call.unknown == Unknown::Strict).then(|| new.to_string());
@@ -154,7 +157,7 @@ fn operations(body: &[u8]) -> Answer<Vec<PatchOperation>> {
         let what = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {n}");
         Err(Failure::too_large(&what))
     };
-    if let Ok(operations) = serde_json::from_slice::<Vec<PatchOperation>>(body) {
+    if let Ok(operations) = read_operations(body) {
         limited(operations.len())?;
         return Ok(operations);
     }
@@ -178,6 +181,21 @@ fn operations(body: &[u8]) -> Answer<Vec<PatchOperation>> {
             Err(decoding(why))
         }
     }
+}
+
+/// Reads a list of operations. Of a path, the library of the real server drops what is in front of the first slash.
+fn read_operations(body: &[u8]) -> serde_json::Result<Vec<PatchOperation>> {
+    let mut all: Value = serde_json::from_slice(body)?;
+    for operation in all.as_array_mut().into_iter().flatten() {
+        for field in ["path", "from"] {
+            if let Some(Value::String(path)) = operation.get_mut(field)
+                && let Some(slash) = path.find('/')
+            {
+                path.drain(..slash);
+            }
+        }
+    }
+    serde_json::from_value(all)
 }
 
 /// One operation, as the library of the real server does it: a `replace` of a missing key adds it, and a `test` for

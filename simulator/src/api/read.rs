@@ -63,8 +63,8 @@ impl State {
     /// LIST.
     pub(crate) fn list(&self, call: &Call<'_>, target: &Target) -> Answer<Response> {
         let query = &call.query;
-        let selector = Selector::parse(&target.kind, query.get("labelSelector"), query.get("fieldSelector"))?;
         let limit = usize::try_from(number(query, "limit")?.max(0)).unwrap_or_default();
+        let selector = Selector::parse(&target.kind, query.get("labelSelector"), query.get("fieldSelector"))?;
         list_options(query)?;
         let seen = self.seen(call);
         let prefix = prefix(target);
@@ -219,8 +219,8 @@ fn watch_options(query: &Query) -> Answer<()> {
 /// WATCH: what there is or was is put into the line, then the line is hung into the table.
 pub(crate) fn watch(server: &Server, state: &mut State, call: &Call<'_>, target: &Target) -> Answer<Reply> {
     let query = &call.query;
-    let selector = Selector::parse(&target.kind, query.get("labelSelector"), query.get("fieldSelector"))?;
     let timeout = u64::try_from(number(query, "timeoutSeconds")?).unwrap_or_default();
+    let selector = Selector::parse(&target.kind, query.get("labelSelector"), query.get("fieldSelector"))?;
     watch_options(query)?;
     let asked = revision(query.get("resourceVersion")).map_err(Failure::bare)?;
     let bookmarks = query.on("allowWatchBookmarks");

@@ -31,7 +31,11 @@ impl State {
         let mut causes = type_causes(kind, &new);
         if causes.is_empty() {
             causes = check::updated(&new, &old.value);
-            causes.extend(self.rules(kind, &new, Some(&old.value)));
+            let mut rules = self.rules(kind, &new, Some(&old.value));
+            if target.sub == "status" {
+                rules.iter_mut().for_each(relative);
+            }
+            causes.extend(rules);
             causes.extend(super::crd::check(kind, &new));
             causes.extend(builtin::check(kind, &new));
         }
@@ -60,6 +64,18 @@ impl State {
             self.after(&target.table, &key)?;
         }
         Ok(response)
+    }
+}
+
+/// Through the status subresource only the status is held to its schema, and texts name fields from there on.
+fn relative(cause: &mut Cause) {
+    if cause.field == "status" || cause.field.starts_with("status.") {
+        let short = cause.field.trim_start_matches("status").trim_start_matches('.');
+        cause.message =
+            cause.message.replace(&format!("{} in body", cause.field), &format!("{short} in body"));
+    } else if cause.field == "<nil>" && cause.message.contains("status.") {
+        cause.field = "status".into();
+        cause.message = cause.message.replacen("status.", "", 1);
     }
 }
 
@@ -101,12 +117,12 @@ fn prepare(kind: &Kind, sub: &str, old: &Value, new: &mut Value) {
             if builtin::is_namespace(kind) {
                 restore(new, old, |key| key == "spec");
             }
-            for field in ["uid", "deletionTimestamp"] {
-                if meta::text(new, field).is_empty() {
+            for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+                if new["metadata"].get(field).is_none_or(|v| v.is_null() || *v == "") {
                     meta::copy(new, old, field);
                 }
             }
-            for field in ["creationTimestamp", "generation", "deletionGracePeriodSeconds"] {
+            for field in ["creationTimestamp", "generation"] {
                 meta::copy(new, old, field);
             }
             if kind.schema.is_none()

@@ -206,6 +206,7 @@ impl State {
                 && let Some(details) = &mut refusal.details
             {
                 details["retryAfterSeconds"] = 1.into();
+                refusal.message += ", the server was not able to generate a unique name for the object";
             }
             return Err(refusal);
         }
@@ -321,6 +322,9 @@ impl State {
         let key = meta::key(&target.namespace, name);
         let Some(old) = self.get(&target.table, &key).cloned() else {
             if builtin::create_on_update(kind) && target.sub.is_empty() {
+                if !meta::uid(&object).is_empty() {
+                    return Err(other_uid(call, kind, &key, name, [meta::uid(&object), ""]));
+                }
                 meta::remove(&mut object, "resourceVersion");
                 return self.insert(call, target, object);
             }
@@ -328,16 +332,22 @@ impl State {
         };
         let (uid, stored) = (meta::uid(&object), meta::uid(&old.value));
         if !uid.is_empty() && uid != stored {
-            let group = if kind.schema.is_some() { format!("{}/", kind.group) } else { String::new() };
-            let why = format!(
-                "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{key}, ResourceVersion: 0, \
-                 AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}",
-                kind.plural
-            );
-            return Err(Failure::conflict(kind, name, &why));
+            return Err(other_uid(call, kind, &key, name, [uid, stored]));
         }
         self.update(call, target, &old, object)
     }
+}
+
+/// A replacement of an object that was another one: the store says so, in its own words.
+fn other_uid(call: &Call<'_>, kind: &Kind, key: &str, name: &str, [uid, stored]: [&str; 2]) -> Box<Failure> {
+    let group = if kind.schema.is_some() { format!("{}/", kind.group) } else { String::new() };
+    let root = if call.dry_run && stored.is_empty() { "" } else { "/registry" };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {root}/{group}{}/{key}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}",
+        kind.plural
+    );
+    Failure::conflict(kind, name, &why)
 }
 
 /// A kind in the body that is not the kind of the resource.

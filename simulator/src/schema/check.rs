@@ -45,7 +45,12 @@ impl Walk {
             return;
         }
         if !node.kind.admits(new) {
-            self.causes.push(cause::type_invalid(path.field(), node.kind.name(), type_name(new)));
+            let (want, seen) = match node.format {
+                // Where there is a format, it is named in the place of the type.
+                Some(format) if !new.is_string() && !new.is_array() => (format.name(), width(new)),
+                Some(_) | None => (node.kind.name(), type_name(new)),
+            };
+            self.causes.push(cause::type_invalid(path.field(), want, seen));
         }
         self.branches(node, new, old, path);
         match new {
@@ -266,6 +271,15 @@ fn end<'b>(bound: &'b Bound, value: &Value) -> (f64, Cow<'b, str>) {
         return (bound.at.trunc(), Cow::Owned(bound.at.trunc().to_string()));
     }
     (bound.at, Cow::Borrowed(bound.text.as_str()))
+}
+
+/// The format that a value is said to have.
+fn width(value: &Value) -> &'static str {
+    match value {
+        Value::Number(n) if n.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => "",
+    }
 }
 
 fn type_name(value: &Value) -> &'static str {

@@ -147,7 +147,7 @@ fn content(resource: &str) -> Vec<Field> {
 fn widget() -> Vec<Field> {
     vec![
         ("/spec/size", vec![json!(3), json!(4), json!(5), json!(10)]),
-        ("/spec/size", vec![json!(0), json!(11), json!(-1), json!("3"), json!(3.5), json!(3.0), json!(null)]),
+        ("/spec/size", vec![json!(0), json!(11), json!(-1), json!("3"), json!(3.5), json!(null)]),
         ("/spec/color", vec![json!("red"), json!("green"), json!("blue"), json!("purple"), json!(null)]),
         ("/spec/fixed", vec![json!("p"), json!("q"), json!("toolong"), json!(null)]),
         ("/spec/code", vec![json!("abc"), json!("bad"), json!("ABC"), json!("a"), json!("abcdefg")]),

@@ -86,7 +86,6 @@ pub fn list(resource: &'static str) -> BoxedStrategy<Step> {
             query(&[("limit", "1"), ("continue", "$continue")]),
             query(&[("limit", "1"), ("continue", "$continue")]),
             query(&[("continue", "nonsense")]),
-            query(&[("limit", "1"), ("resourceVersion", "$rv"), ("resourceVersionMatch", "Exact")]),
         ]);
     }
     (place(resource, At::Collection, 0), prop::sample::select(selectors), prop::sample::select(pages))
