@@ -97,9 +97,18 @@ fn named(target: &Target, name: &str, new: &mut Value) -> Answer<()> {
         let message = format!("the name of the object ({own}) does not match the name on the URL ({name})");
         return Err(Failure::bad_request(message));
     }
-    let namespace = meta::namespace(new);
-    if namespace.is_empty() && !target.namespace.is_empty() {
-        meta::set(new, "namespace", target.namespace.clone());
+    place(target, new)
+}
+
+/// Puts an object into the namespace of the path; one without a namespace loses the one that it names.
+pub(crate) fn place(target: &Target, object: &mut Value) -> Answer<()> {
+    if target.namespace.is_empty() {
+        meta::remove(object, "namespace");
+        return Ok(());
+    }
+    let namespace = meta::namespace(object);
+    if namespace.is_empty() {
+        meta::set(object, "namespace", target.namespace.clone());
     } else if namespace != target.namespace {
         let message = "the namespace of the provided object does not match the namespace sent on the request";
         return Err(Failure::bad_request(message));
@@ -135,7 +144,10 @@ fn apply(form: Form, object: &mut Value, body: &[u8]) -> Answer<()> {
         return operations.iter().try_for_each(|op| operation(object, op).ok_or_else(Failure::unprocessable));
     }
     let decoding = |why: String| Failure::bad_request(format!("error decoding patch: {why}"));
-    let patch: Value = serde_json::from_slice(body).map_err(|e| decoding(syntax(&e, body)))?;
+    let mut patch: Value = serde_json::from_slice(body).map_err(|e| decoding(syntax(&e, body)))?;
+    if let (true, Form::Merge) = (patch.is_null(), form) {
+        return Err(Failure::bad_request("Invalid JSON Patch"));
+    }
     if !patch.is_object() {
         let found = check::json_type(&patch);
         let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
@@ -143,7 +155,10 @@ fn apply(form: Form, object: &mut Value, body: &[u8]) -> Answer<()> {
     }
     match form {
         Form::Strategic => strategic(object, patch),
-        Form::Merge | Form::Operations => json_patch::merge(object, &patch),
+        Form::Merge | Form::Operations => {
+            prune_lists(&mut patch, false);
+            json_patch::merge(object, &patch);
+        }
     }
     Ok(())
 }
@@ -210,28 +225,62 @@ fn operation(object: &mut Value, operation: &PatchOperation) -> Option<()> {
             put(object, op.path.as_str(), value, true)
         }
         PatchOperation::Copy(op) => {
-            let value = object.pointer(op.from.as_str())?.clone();
+            let value = look(object, op.from.as_str())?.clone();
             put(object, op.path.as_str(), value, true)
         }
-        PatchOperation::Test(op) => {
-            let path = op.path.as_str();
-            let found = match object.pointer(path) {
-                Some(found) => found,
-                None => {
-                    let (parent, _) = split(path)?;
-                    object.pointer(parent).filter(|p| p.is_object())?;
-                    &Value::Null
-                }
-            };
-            (*found == op.value).then_some(())
-        }
+        PatchOperation::Test(op) => (*look(object, op.path.as_str())? == op.value).then_some(()),
     }
 }
 
 /// The path of the parent, and the last part.
 fn split(path: &str) -> Option<(&str, String)> {
     let (parent, last) = path.rsplit_once('/')?;
-    Some((parent, last.replace("~1", "/").replace("~0", "~")))
+    Some((parent, unescaped(last)))
+}
+
+fn unescaped(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
+}
+
+/// A place in a list of `length`; a negative one counts from its end.
+fn index(part: &str, length: usize) -> Option<usize> {
+    let at: i64 = part.parse().ok()?;
+    let length = i64::try_from(length).ok()?;
+    let at = if at < 0 { at + length } else { at };
+    (0..length).contains(&at).then(|| usize::try_from(at).ok())?
+}
+
+/// What is there; null where an object has no such key.
+fn look<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
+    const NOTHING: &Value = &Value::Null;
+    if path.is_empty() {
+        return Some(object);
+    }
+    let (parent, last) = split(path)?;
+    match walk(object, parent)? {
+        Value::Object(map) => Some(map.get(&last).unwrap_or(NOTHING)),
+        Value::Array(list) => list.get(index(&last, list.len())?),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+fn walk<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split('/').skip(1).try_fold(object, |here, part| match here {
+        Value::Object(map) => map.get(&unescaped(part)),
+        Value::Array(list) => list.get(index(part, list.len())?),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    })
+}
+
+fn walk_mut<'v>(object: &'v mut Value, path: &str) -> Option<&'v mut Value> {
+    path.split('/').skip(1).try_fold(object, |here, part| match here {
+        Value::Object(map) => map.get_mut(&unescaped(part)),
+        Value::Array(list) => {
+            let at = index(part, list.len())?;
+            list.get_mut(at)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    })
 }
 
 fn put(object: &mut Value, path: &str, value: Value, insert: bool) -> Option<()> {
@@ -240,21 +289,15 @@ fn put(object: &mut Value, path: &str, value: Value, insert: bool) -> Option<()>
         return Some(());
     }
     let (parent, last) = split(path)?;
-    match object.pointer_mut(parent)? {
+    match walk_mut(object, parent)? {
         Value::Object(map) => {
             map.insert(last, value);
         }
         Value::Array(list) if insert && last == "-" => list.push(value),
+        Value::Array(list) if insert => list.insert(index(&last, list.len() + 1)?, value),
         Value::Array(list) => {
-            let index: usize = last.parse().ok()?;
-            if insert {
-                if index > list.len() {
-                    return None;
-                }
-                list.insert(index, value);
-            } else {
-                *list.get_mut(index)? = value;
-            }
+            let at = index(&last, list.len())?;
+            *list.get_mut(at)? = value;
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
     }
@@ -263,13 +306,27 @@ fn put(object: &mut Value, path: &str, value: Value, insert: bool) -> Option<()>
 
 fn take(object: &mut Value, path: &str) -> Option<Value> {
     let (parent, last) = split(path)?;
-    match object.pointer_mut(parent)? {
+    match walk_mut(object, parent)? {
         Value::Object(map) => map.remove(&last),
         Value::Array(list) => {
-            let index: usize = last.parse().ok()?;
-            (index < list.len()).then(|| list.remove(index))
+            let at = index(&last, list.len())?;
+            Some(list.remove(at))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+/// Of objects in the lists of a merge patch, fields that are null are left out; elsewhere a null removes.
+fn prune_lists(patch: &mut Value, inside: bool) {
+    match patch {
+        Value::Array(items) => items.iter_mut().for_each(|item| prune_lists(item, true)),
+        Value::Object(map) => {
+            if inside {
+                map.retain(|_, value| !value.is_null());
+            }
+            map.values_mut().for_each(|value| prune_lists(value, inside));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

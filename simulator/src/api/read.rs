@@ -64,8 +64,7 @@ impl State {
     pub(crate) fn list(&self, call: &Call<'_>, target: &Target) -> Answer<Response> {
         let query = &call.query;
         let limit = usize::try_from(number(query, "limit")?.max(0)).unwrap_or_default();
-        let selector = Selector::parse(&target.kind, query.get("labelSelector"), query.get("fieldSelector"))?;
-        list_options(query)?;
+        let selector = selector(query, target, list_options)?;
         let seen = self.seen(call);
         let prefix = prefix(target);
         let page = self.page(query, limit, seen)?;
@@ -216,12 +215,21 @@ fn watch_options(query: &Query) -> Answer<()> {
     }
 }
 
+/// The selector. That it does not parse is told before options that forbid each other, and those before fields that
+/// cannot be selected.
+fn selector(query: &Query, target: &Target, options: fn(&Query) -> Answer<()>) -> Answer<Selector> {
+    let parsed = Selector::parse(&target.kind, query.get("labelSelector"), query.get("fieldSelector"));
+    if parsed.as_ref().err().is_none_or(|refusal| refusal.message.starts_with("field label not supported")) {
+        options(query)?;
+    }
+    parsed
+}
+
 /// WATCH: what there is or was is put into the line, then the line is hung into the table.
 pub(crate) fn watch(server: &Server, state: &mut State, call: &Call<'_>, target: &Target) -> Answer<Reply> {
     let query = &call.query;
     let timeout = u64::try_from(number(query, "timeoutSeconds")?).unwrap_or_default();
-    let selector = Selector::parse(&target.kind, query.get("labelSelector"), query.get("fieldSelector"))?;
-    watch_options(query)?;
+    let selector = selector(query, target, watch_options)?;
     let asked = revision(query.get("resourceVersion")).map_err(Failure::bare)?;
     let bookmarks = query.on("allowWatchBookmarks");
     let seen = state.seen(call);

@@ -59,6 +59,9 @@ fn decode(call: &mut Call<'_>, kind: &Kind) -> Answer<Value> {
         unrecognised(format!("couldn't get version/kind; json parse error: {}", syntax(e, body)))
     };
     let mut object: Value = serde_json::from_slice(body).map_err(|e| parse(&e))?;
+    if object.is_null() && kind.schema.is_some() {
+        return Err(unrecognised("Object 'Kind' is missing in 'null'".into()));
+    }
     if !object.is_object() {
         let found = check::json_type(&object);
         return Err(unrecognised(format!(
@@ -145,14 +148,7 @@ fn placed(target: &Target, object: &mut Value, name: Option<&str>) -> Answer<()>
             return Err(Failure::bad_request(message));
         }
     }
-    let namespace = meta::namespace(object);
-    if namespace.is_empty() && !target.namespace.is_empty() {
-        meta::set(object, "namespace", target.namespace.clone());
-    } else if namespace != target.namespace {
-        let message = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(Failure::bad_request(message));
-    }
-    Ok(())
+    super::patch::place(target, object)
 }
 
 impl State {
@@ -193,7 +189,7 @@ impl State {
         }
         check::finalizer_warnings(&object, None).into_iter().for_each(|w| call.warn(w));
         self.admit(call, target, "CREATE", &name, Some(&object), None)?;
-        if !matches!(meta::version(&object), "" | "0") {
+        if !call.dry_run && !matches!(meta::version(&object), "" | "0") {
             return Err(Failure::bare("resourceVersion should not be set on objects to be created"));
         }
         let key = meta::key(&target.namespace, &name);
