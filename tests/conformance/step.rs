@@ -245,6 +245,9 @@ impl Body {
 impl Edit {
     /// Carries it out.
     pub fn apply(&self, object: &mut Value, to: Option<Value>) {
+        if self.at.ends_with("/-") || self.at.ends_with("/0") {
+            return; // a place in a list, for patches
+        }
         let mut parts = self.at.split('/').skip(1).peekable();
         let mut here = object;
         while let Some(part) = parts.next() {

@@ -202,6 +202,10 @@ fn operations(body: &[u8]) -> Answer<Vec<PatchOperation>> {
 fn read_operations(body: &[u8]) -> serde_json::Result<Vec<PatchOperation>> {
     let mut all: Value = serde_json::from_slice(body)?;
     for operation in all.as_array_mut().into_iter().flatten() {
+        if let Value::Object(operation) = operation {
+            // Of an operation without a value, it is null.
+            operation.entry("value").or_insert(Value::Null);
+        }
         for field in ["path", "from"] {
             if let Some(Value::String(path)) = operation.get_mut(field)
                 && let Some(slash) = path.find('/')

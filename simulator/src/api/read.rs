@@ -219,10 +219,14 @@ fn watch_options(query: &Query) -> Answer<()> {
 /// cannot be selected.
 fn selector(query: &Query, target: &Target, options: fn(&Query) -> Answer<()>) -> Answer<Selector> {
     let parsed = Selector::parse(&target.kind, query.get("labelSelector"), query.get("fieldSelector"));
-    if parsed.as_ref().err().is_none_or(|refusal| refusal.message.starts_with("field label not supported")) {
+    if parsed.as_ref().err().is_none_or(|refusal| unselectable(&refusal.message)) {
         options(query)?;
     }
     parsed
+}
+
+fn unselectable(message: &str) -> bool {
+    message.starts_with("field label not supported") || message.contains("is not a known field selector")
 }
 
 /// WATCH: what there is or was is put into the line, then the line is hung into the table.

@@ -44,7 +44,7 @@ impl State {
         };
         let lost = || {
             let custom = |k: &Arc<Kind>| k.schema.is_none() && k.group == group && k.version == version;
-            if self.routes.values().any(|(_, kind)| custom(kind)) {
+            if group.is_empty() || self.routes.values().any(|(_, kind)| custom(kind)) {
                 Routed::NoResource
             } else {
                 Routed::NoPage

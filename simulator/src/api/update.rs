@@ -42,7 +42,9 @@ impl State {
         if !causes.is_empty() {
             return Err(named_invalid(kind, &new, &name, &causes));
         }
-        check::finalizer_warnings(&new, Some(&old.value)).into_iter().for_each(|w| call.warn(w));
+        if kind.schema.is_some() {
+            check::finalizer_warnings(&new, Some(&old.value)).into_iter().for_each(|w| call.warn(w));
+        }
         self.admit(call, target, "UPDATE", &name, Some(&new), Some(&old.value))?;
         if call.dry_run {
             return Ok(self.show_value(call, target, 200, new));

@@ -59,8 +59,12 @@ fn decode(call: &mut Call<'_>, kind: &Kind) -> Answer<Value> {
         unrecognised(format!("couldn't get version/kind; json parse error: {}", syntax(e, body)))
     };
     let mut object: Value = serde_json::from_slice(body).map_err(|e| parse(&e))?;
-    if object.is_null() && kind.schema.is_some() {
-        return Err(unrecognised("Object 'Kind' is missing in 'null'".into()));
+    if object.is_null() {
+        // For Go, null is an object without fields.
+        if kind.schema.is_some() {
+            return Err(unrecognised("Object 'Kind' is missing in 'null'".into()));
+        }
+        object = json!({});
     }
     if !object.is_object() {
         let found = check::json_type(&object);
@@ -104,11 +108,9 @@ fn type_of(
         object["kind"] = kind.kind.clone().into();
         return Ok(());
     }
-    for (field, value) in [("Kind", &name), ("apiVersion", &version)] {
-        if value.is_empty() {
-            let body = String::from_utf8_lossy(body);
-            return Err(unrecognised(format!("Object '{field}' is missing in '{body}'")));
-        }
+    if name.is_empty() {
+        let body = String::from_utf8_lossy(body);
+        return Err(unrecognised(format!("Object 'Kind' is missing in '{body}'")));
     }
     if version != expected {
         let message = format!(
@@ -187,7 +189,9 @@ impl State {
         if !causes.is_empty() {
             return Err(named_invalid(kind, &object, &name, &causes));
         }
-        check::finalizer_warnings(&object, None).into_iter().for_each(|w| call.warn(w));
+        if kind.schema.is_some() {
+            check::finalizer_warnings(&object, None).into_iter().for_each(|w| call.warn(w));
+        }
         self.admit(call, target, "CREATE", &name, Some(&object), None)?;
         if !call.dry_run && !matches!(meta::version(&object), "" | "0") {
             return Err(Failure::bare("resourceVersion should not be set on objects to be created"));
