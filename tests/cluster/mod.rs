@@ -200,6 +200,8 @@ impl Bench {
     pub fn kubectl_as(&self, user: &str) -> Command {
         let mut command = Command::new("kubectl");
         command.env("PATH", &self.path).env("KUBECONFIG", self.kubeconfig(user));
+        // What kubectl keeps of the kinds outlives a bench and the CRDs of other tests: each test program has its own.
+        command.env("KUBECACHEDIR", self.run.join(format!("kubectl-{}", std::process::id())));
         command
     }
 

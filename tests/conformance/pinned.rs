@@ -12,8 +12,9 @@ use std::path::Path;
 #[test]
 fn what_once_differed_is_answered_alike() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/pinned");
+    // No folder: nothing is pinned.
     let mut files: Vec<_> =
-        std::fs::read_dir(root).expect("the folder").map(|f| f.expect("a file").path()).collect();
+        std::fs::read_dir(root).into_iter().flatten().map(|f| f.expect("a file").path()).collect();
     files.sort();
     let real = Real::get();
     let group = real.map_or("nobench.conformance.ratchet.dev", |r| &r.group);

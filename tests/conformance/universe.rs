@@ -127,6 +127,11 @@ pub fn definitions(group: &str) -> Vec<Value> {
         let mut crd: Value = serde_yaml_ng::from_str(&text).expect("YAML");
         crd["metadata"]["name"] = json!(format!("{plural}.{group}"));
         crd["spec"]["group"] = json!(group);
+        // The words by which people call the shipped kinds stay the shipped kinds' own.
+        for word in ["shortNames", "categories"] {
+            crd["spec"]["names"].as_object_mut().expect("names").remove(word);
+        }
+        crd["spec"]["names"]["singular"] = json!(format!("copied-{plural}"));
         crd
     });
     shipped.into_iter().chain([widget(group), gadget(group)]).collect()
