@@ -271,8 +271,17 @@ impl<K: Cached> Store<K> {
         })
     }
 
-    /// The object is gone. With a uid: only if it is the object that is known.
+    /// The object was seen to go. With a uid: only if it is the object that is known.
     pub fn remove(&self, key: &Key, uid: Option<&str>) -> Option<Change<K>> {
+        self.take_out(key, uid, true)
+    }
+
+    /// The object is not in a list. It may still be there (a list can be older than the object), so it may come back.
+    pub fn unlisted(&self, key: &Key, uid: Option<&str>) -> Option<Change<K>> {
+        self.take_out(key, uid, false)
+    }
+
+    fn take_out(&self, key: &Key, uid: Option<&str>, for_good: bool) -> Option<Change<K>> {
         let known = self.get(key);
         if let (Some(known), Some(uid)) = (&known, uid)
             && known.meta().uid.as_deref() != Some(uid)
@@ -282,7 +291,7 @@ impl<K: Cached> Store<K> {
         let old = self.write(|i| {
             i.undecodable.remove(key);
             let old = i.remove(key);
-            if let Some(uid) = old.as_ref().and_then(|o| o.meta().uid.clone()) {
+            if let Some(uid) = old.as_ref().and_then(|o| o.meta().uid.clone()).filter(|_| for_good) {
                 i.gone.push_back(uid);
                 if i.gone.len() > TOMBSTONES {
                     i.gone.pop_front();

@@ -74,7 +74,7 @@ pub async fn watch<K>(
                 // What was known before the list and is not in it is gone. What came since may be younger than the
                 // list, and absence during the list means nothing.
                 for (key, uid) in before.drain(..).filter(|(k, _)| !listed.contains(k)) {
-                    if let Some(change) = store.remove(&key, uid.as_deref()) {
+                    if let Some(change) = store.unlisted(&key, uid.as_deref()) {
                         changed(&change);
                     }
                 }

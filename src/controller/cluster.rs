@@ -214,23 +214,28 @@ async fn create(ctx: &Ctx, own: &Claim, identity: &str, name: &str) -> Result<Ta
     if let Ok(Some(found)) = write::get(ctx, &locks, name).await {
         return Ok(found);
     }
-    // Untyped: one operation that cannot be read must not keep the lock from all others.
-    let kind = ApiResource::erase::<crate::api::DataOperation>(&());
-    let operations: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &own.namespace, &kind);
-    let all = tokio::time::timeout(ctx.config.api_timeout, operations.list(&ListParams::default()))
-        .await
-        .map_err(|_| "the API server does not answer".to_owned())?
-        .map_err(|e| format!("the operations cannot be listed: {e}"))?;
-    let mut content = rebuilt(all.items, &own.name);
-    if ctx.broken(Mutation::MissingLockIsFree) {
-        content = Lock::default();
-    }
+    let content = told_by_operations(ctx, own).await?;
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let spec = TargetLockSpec { identity: identity.to_owned(), claim: own.clone(), lock: content };
     let lock = TargetLock::new(metadata, spec);
     write::create(ctx, &locks, &lock)
         .await
         .map_err(|reply| format!("the lock cannot be created yet: {}", reply.name()))
+}
+
+/// The content of a cluster's lock, as a consistent list of its operations tells it.
+pub async fn told_by_operations(ctx: &Ctx, claim: &Claim) -> Result<Lock, String> {
+    if ctx.broken(Mutation::MissingLockIsFree) {
+        return Ok(Lock::default());
+    }
+    // Untyped: one operation that cannot be read must not keep the lock from all others.
+    let kind = ApiResource::erase::<crate::api::DataOperation>(&());
+    let operations: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &claim.namespace, &kind);
+    let all = tokio::time::timeout(ctx.config.api_timeout, operations.list(&ListParams::default()))
+        .await
+        .map_err(|_| "the API server does not answer".to_owned())?
+        .map_err(|e| format!("the operations cannot be listed: {e}"))?;
+    Ok(rebuilt(all.items, &claim.name))
 }
 
 /// The cluster that claimed the engine is gone: the claim passes on, the epoch stays.

@@ -48,9 +48,38 @@ pub fn blocker(ctx: &Ctx, lock: &Lock, request: &Request, earlier: &[Request]) -
     lock.blocker(request, earlier)
 }
 
+/// A lock that nobody has written since it was created may come from long ago: its create was under way while the lock
+/// was there, was used and was deleted. Before the first write it is held against what the operations say.
+async fn vetted(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Option<Held> {
+    if lock.metadata.generation != Some(1) {
+        return None;
+    }
+    let told = match super::cluster::told_by_operations(ctx, &lock.spec.claim).await {
+        Ok(told) => told,
+        Err(why) => {
+            tracing::warn!(%why, "a new lock cannot be held against its operations yet");
+            return Some(Held::Later(super::commit::backoff(memory)));
+        }
+    };
+    let is = &lock.spec.lock;
+    let there = |h: &Holder| is.holders.iter().any(|o| o.uid == h.uid && o.hold == h.hold);
+    if told.epoch <= is.epoch && told.holders.iter().all(there) {
+        return None;
+    }
+    let mut next = is.clone();
+    next.epoch = is.epoch.max(told.epoch);
+    let missing = told.holders.into_iter().filter(|h| !there(h));
+    next.holders.extend(missing);
+    tracing::warn!(epoch = next.epoch, "a new lock knew less than its operations; it is mended");
+    Some(put(ctx, lock, &next, memory).await)
+}
+
 /// Grants the hold to `op`, if nobody comes first.
 pub async fn take(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: &mut Memory) -> Held {
     let Some((lock, _turn)) = newest(ctx, around).await else { return Held::Later(Duration::from_secs(1)) };
+    if let Some(held) = vetted(ctx, &lock, memory).await {
+        return held;
+    }
     let request = request(op);
     if blocker(ctx, &lock.spec.lock, &request, &earlier(ctx, op)).is_some() {
         return Held::Changed;
@@ -219,6 +248,9 @@ pub async fn restore(
     let epoch = op.status.as_ref().map_or(0, |s| s.fence.epoch);
     if lock.spec.lock.hold_of(op.uid()).is_some_and(|h| h.hold == epoch) {
         return Some(Held::Changed);
+    }
+    if let Some(held) = vetted(ctx, &lock, memory).await {
+        return Some(held);
     }
     let request = request(op);
     if let Some(by) = blocker(ctx, &lock.spec.lock, &request, &[]) {

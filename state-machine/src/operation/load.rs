@@ -127,6 +127,9 @@ pub enum LoadEvent {
         /// Percentage that is cached.
         cached_percent: i64,
     },
+    /// The engine has forgotten files that it knew (a master that failed over may have lost its last entries): they are
+    /// looked for once more.
+    MetadataLost {},
     /// What was wanted is cached.
     Verified {
         /// Files.
@@ -147,8 +150,15 @@ pub(super) const fn event_name(event: &LoadEvent) -> &'static str {
         LoadEvent::LoadSubmitted { .. } => "LoadSubmitted",
         LoadEvent::DataLoaded { .. } => "DataLoaded",
         LoadEvent::NotOurs { .. } => "NotOurs",
+        LoadEvent::MetadataLost {} => "MetadataLost",
         LoadEvent::Verified { .. } => "Verified",
     }
+}
+
+/// Everything from the metadata on, with nothing known but what the cache can hold.
+fn from_the_metadata(known: Known) -> Load {
+    let known = Known { capacity: known.capacity, ..Known::default() };
+    Load::LoadingMetadata { path: 0, started: false, requested: false, task: None, known }
 }
 
 const fn first_path(known: Known) -> Load {
@@ -171,8 +181,10 @@ impl Arm for Load {
         edge("loadingData", "LoadSubmitted", "loadingData"),
         edge("loadingData", "DataLoaded", "loadingData"),
         edge("loadingData", "DataLoaded", "verifying"),
+        edge("loadingData", "MetadataLost", "loadingMetadata"),
         edge("loadingData", "AttemptFailed", "loadingData"),
         edge("verifying", "NotOurs", "loadingData"),
+        edge("verifying", "MetadataLost", "loadingMetadata"),
         edge("verifying", "AttemptFailed", "loadingData"),
         edge("verifying", "Verified", "succeeded"),
         edge("paused", "Resumed", "preflight"),
@@ -206,13 +218,9 @@ impl Arm for Load {
         let illegal = Illegal::new(self.name(), event_name(&event));
         let next = match self {
             Self::Preflight {} => match event {
-                LoadEvent::Checked { capacity, .. } => Self::LoadingMetadata {
-                    path: 0,
-                    started: false,
-                    requested: false,
-                    task: None,
-                    known: Known { capacity, ..Known::default() },
-                },
+                LoadEvent::Checked { capacity, .. } => {
+                    from_the_metadata(Known { capacity, ..Known::default() })
+                }
                 _ => return Err(illegal),
             },
             Self::LoadingMetadata { path, started, known, .. } => match event {
@@ -252,10 +260,12 @@ impl Arm for Load {
                         Self::Verifying { failed, attributed, known }
                     }
                 }
+                LoadEvent::MetadataLost {} => from_the_metadata(known),
                 _ => return Err(illegal),
             },
             Self::Verifying { known, .. } => match event {
                 LoadEvent::NotOurs { .. } => first_path(known),
+                LoadEvent::MetadataLost {} => from_the_metadata(known),
                 LoadEvent::Verified { .. } => return Ok(Next::Succeeded),
                 _ => return Err(illegal),
             },
@@ -394,6 +404,7 @@ impl Arm for Load {
             LoadEvent::DataLoaded { bytes: big, failed: big, attributed: false, more: true },
             LoadEvent::DataLoaded { bytes: big, failed: big, attributed: false, more: false },
             LoadEvent::NotOurs { cached_percent: 100 },
+            LoadEvent::MetadataLost {},
             LoadEvent::Verified { files: big, bytes: big, cached_bytes: big },
         ]
     }

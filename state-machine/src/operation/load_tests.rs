@@ -205,12 +205,23 @@ fn a_submitted_job_is_followed_to_its_end() {
     assert_eq!(says(JobState::Running), "Working");
     assert_eq!(says(JobState::Succeeded), "DataLoaded");
     assert_eq!(says(failed(false)), "AttemptFailed LoadFailed");
-    assert_eq!(says(failed(true)), "Aborted PathNotFound");
+    assert_eq!(says(failed(true)), "AttemptFailed PathNotFound");
     for lost in [JobState::Absent, JobState::Stopped] {
         assert_eq!(says(lost.clone()), "Intended + submitLoad");
         let at_once = Observation { since_entry_ms: 0, ..job(lost) };
         assert_eq!(step(data(1, true, true), &at_once), "AttemptFailed WorkLost");
     }
+}
+
+#[test]
+fn files_that_the_engine_forgot_are_looked_for_again_once_the_attempt_is_counted() {
+    let missing = || job(JobState::Failed { missing: true, message: "m".into() });
+    assert_eq!(step(data(1, true, true), &missing()), "AttemptFailed PathNotFound");
+    assert_eq!(step(data(1, true, false), &missing()), "MetadataLost");
+    // What is left of an older job says nothing about a path that was not asked for yet.
+    assert_eq!(step(data(1, false, false), &missing()), "Intended + submitLoad");
+    let fewer = sees(Answer::Tree(TreeView { files: KNOWN.files - 1, ..tree(200, 200) }));
+    assert_eq!(step(Load::Verifying { failed: 0, attributed: true, known: KNOWN }, &fewer), "MetadataLost");
 }
 
 #[test]

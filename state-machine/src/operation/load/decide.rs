@@ -173,6 +173,10 @@ fn data(
         let path = spec.paths.get(path).map_or("", String::as_str);
         return Act::Await(WaitingOn::ForeignJob { path: short(path) });
     }
+    let forgotten = started && matches!(job.state, JobState::Failed { missing: true, .. });
+    if !submitted && forgotten && view.intent.is_none() {
+        return metadata_lost("the engine does not find the path any more");
+    }
     if !submitted {
         return submitting(path, view, Some((spec, job)));
     }
@@ -182,13 +186,19 @@ fn data(
         JobState::Succeeded => loaded(job, true, more),
         JobState::Absent => again(view, Effect::SubmitLoad { path }, "the engine forgot the job"),
         JobState::Stopped => again(view, Effect::SubmitLoad { path }, "somebody stopped the job"),
+        // It was there when the metadata was loaded. The next look at the metadata tells whether it went or the engine
+        // forgot it.
         JobState::Failed { missing: true, message } => {
-            Act::Fail { reason: "PathNotFound".into(), message: message.clone() }
+            Act::Retry { reason: "PathNotFound", message: message.clone() }
         }
         JobState::Failed { missing: false, message } => {
             Act::Retry { reason: "LoadFailed", message: message.clone() }
         }
     }
+}
+
+fn metadata_lost(because: &str) -> Act<LoadEvent> {
+    Act::Record { event: LoadEvent::MetadataLost {}, because: because.into(), intend: None }
 }
 
 fn loaded(job: &JobView, attributed: bool, more: bool) -> Act<LoadEvent> {
@@ -257,6 +267,9 @@ fn verify(
             reason: "PathNotFound".into(),
             message: format!("{} vanished while it was loaded", short(missing)),
         };
+    }
+    if tree.files < known.files {
+        return metadata_lost(&format!("{} of {} files are known", tree.files, known.files));
     }
     let percent = tree.cached_percent();
     let enough = percent >= i64::from(spec.min_cached_percent);
