@@ -115,6 +115,11 @@ impl Oracle {
         self.forced.insert(uid.to_owned());
     }
 
+    /// The engine has lost entries: what is applied once more may have been among them.
+    pub fn engine_forgot(&mut self) {
+        self.applied.clear();
+    }
+
     /// Operations that are there.
     pub fn operations(&self) -> impl Iterator<Item = &Arc<Value>> {
         self.operations.values()
@@ -282,7 +287,8 @@ impl Oracle {
         for holder in &after {
             let (hold, uid) = (number(holder, &["hold"]), text(holder, &["uid"]).to_owned());
             let other = self.grants.insert(hold, uid.clone());
-            if let Some(other) = other.filter(|o| *o != uid) {
+            // A lock that somebody deletes after its last operation is gone remembers nothing: by design.
+            if let Some(other) = other.filter(|o| *o != uid && self.operations.contains_key(o)) {
                 self.object(format!("hold {hold} was granted to {other} and to {uid}"));
             }
         }

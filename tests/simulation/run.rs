@@ -207,8 +207,14 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
         Happening::Blind(r, ms) => world.blind(*r, *ms),
         Happening::ClockJump(r, ms) => replicas[*r].clock.jump(*ms),
         Happening::ApiDown(ms) => world.api_down(*ms),
-        Happening::MasterRestart => world.cache_now().restart_master(),
-        Happening::FailOver(n) => world.cache_now().fail_over(*n),
+        Happening::MasterRestart => {
+            world.cache_now().restart_master();
+            world.judge().engine_forgot();
+        }
+        Happening::FailOver(n) => {
+            world.cache_now().fail_over(*n);
+            world.judge().engine_forgot();
+        }
         Happening::EngineDown(ms) => world.engine_down(*ms),
         Happening::WorkerRestart(w) => {
             world.cache_now().stop_worker(*w);
@@ -286,8 +292,8 @@ fn all_there(world: &World, plan: &Plan) -> bool {
 
 /// Nothing is written when there is nothing to say.
 async fn quiet(world: &World, plan: &Plan) {
-    // Mirrors and displays may follow the last transition.
-    tokio::time::sleep(Duration::from_secs(15)).await;
+    // Mirrors and displays may follow the last transition; a replica may still be on its way back, and look around.
+    tokio::time::sleep(Duration::from_secs(45)).await;
     let before = world.server.revision();
     tokio::time::sleep(Duration::from_millis(plan.quiet_ms)).await;
     let written = world.server.revision() - before;

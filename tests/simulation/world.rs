@@ -100,11 +100,22 @@ pub struct World {
     keep_trace: AtomicBool,
 }
 
-/// The kinds, as they are shipped.
-fn kinds() -> &'static [Value] {
-    static KINDS: OnceLock<Vec<Value>> = OnceLock::new();
-    KINDS.get_or_init(|| {
-        ratchet::api::crd::all().unwrap_or_default().into_iter().map(|(_, crd)| crd).collect()
+/// A server with the shipped kinds, made once: compiling their rules takes longer than playing a seed.
+fn shipped() -> &'static Server {
+    static SHIPPED: OnceLock<Server> = OnceLock::new();
+    SHIPPED.get_or_init(|| {
+        let server = Server::new(Options {
+            now: Arc::new(chrono::DateTime::default),
+            uids: Arc::new(String::new),
+            rules: Rules::All,
+            history: 0,
+            sink: None,
+            admit: None,
+        });
+        for (file, crd) in ratchet::api::crd::all().expect("the kinds") {
+            server.install(&crd).unwrap_or_else(|why| panic!("{file} is refused: {why}"));
+        }
+        server
     })
 }
 
@@ -130,7 +141,7 @@ impl World {
             Ok(())
         };
         let uids = AtomicU64::new(plan.seed.wrapping_mul(0x9E37_79B9));
-        let server = Server::new(Options {
+        let server = shipped().fork(Options {
             now: Arc::new(move || time.date()),
             uids: Arc::new(move || uid(uids.fetch_add(1, Ordering::Relaxed))),
             rules: if plan.rules { Rules::All } else { Rules::Structure },
@@ -138,11 +149,6 @@ impl World {
             sink: Some(Arc::new(sink)),
             admit: None,
         });
-        for kind in kinds() {
-            if let Err(why) = server.install(kind) {
-                lock(&oracle).object(format!("a CRD is refused: {why}"));
-            }
-        }
         let files = Memory::default();
         for (path, size) in FILES {
             files.put(path, vec![u8::try_from(size).unwrap_or(1); size]);

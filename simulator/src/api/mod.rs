@@ -164,6 +164,13 @@ impl Server {
         server
     }
 
+    /// Another server that begins with what this one has now: its kinds (compiled once, shared) and its objects, but
+    /// none of its history.
+    #[must_use]
+    pub fn fork(&self, options: Options) -> Self {
+        Self { state: Arc::new(Mutex::new(self.lock().fork(options))) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -134,6 +134,26 @@ impl State {
         state
     }
 
+    /// The same kinds and objects, without a past and without watches.
+    pub(crate) fn fork(&self, options: Options) -> Self {
+        let table = |t: &Table| Table {
+            name: Arc::clone(&t.name),
+            kind: Arc::clone(&t.kind),
+            objects: t.objects.clone(),
+            lines: Vec::new(),
+        };
+        Self {
+            options,
+            revision: self.revision,
+            forgotten: self.revision,
+            tables: self.tables.iter().map(|(name, t)| (name.clone(), table(t))).collect(),
+            routes: self.routes.clone(),
+            log: VecDeque::new(),
+            litter: self.litter,
+            quiet: false,
+        }
+    }
+
     /// Begins to serve a kind, or serves it in another shape.
     pub(crate) fn serve(&mut self, table: &str, kind: &Arc<Kind>, storage: bool) {
         let key = route::key(&kind.group, &kind.version, &kind.plural);
