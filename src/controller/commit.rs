@@ -236,7 +236,14 @@ async fn judge(
     let operation = Key::of(&**op);
     match reply {
         Reply::Ambiguous(_) if ctx.broken(Mutation::AmbiguousIsLost) => Committed::Later(backoff(memory)),
-        Reply::Lost | Reply::Ambiguous(_) | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
+        Reply::Lost | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
+        Reply::Ambiguous(_) => match read_back(ctx, op, Some(record), memory).await {
+            // Nobody wrote anything: the server is in trouble, and asking again at once does not help it.
+            Committed::Lost if ctx.operations.get(&operation).is_some_and(|now| now.seq() == op.seq()) => {
+                Committed::Later(backoff(memory))
+            }
+            done => done,
+        },
         Reply::Gone => read_back(ctx, op, None, memory).await,
         Reply::Rule(why) => {
             tracing::error!(%operation, %why, "the API server's rules refuse a transition; the operation is parked");
@@ -249,8 +256,9 @@ async fn judge(
             Committed::Later(backoff(memory))
         }
         Reply::TooLarge(why) => {
-            tracing::error!(%operation, %why, "the status is too large for the API server");
+            tracing::error!(%operation, %why, "the status is too large for the API server; the operation is parked");
             memory.park(op, ctx.clock.instant());
+            ctx.metrics.parked();
             Committed::Later(ctx.config.parked_retry)
         }
         Reply::Terminating => Committed::Later(backoff(memory)),
