@@ -54,7 +54,8 @@ async fn row_20_a_jump_of_the_phase_by_kubectl_is_refused_with_a_sentence() {
             {"op": "replace", "path": "/status/state", "value": {"load": {"succeeded": {}}}},
             {"op": "replace", "path": "/status/seq", "value": seq}])
     };
-    let word = json!([{"op": "add", "path": "/status/waitingOn", "value": {"reason": "Mine", "message": "I say"}}]);
+    let word =
+        json!([{"op": "add", "path": "/status/waitingOn", "value": {"reason": "Mine", "message": "I say"}}]);
     let policy = patch_status(&stage, "op", None, &word).unwrap_err();
     assert!(policy.contains("only the Ratchet controller writes status"), "{policy}");
     // Somebody who may do everything and signs as the controller meets the rules.
