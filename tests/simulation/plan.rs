@@ -100,6 +100,13 @@ pub enum Happening {
     Replace(usize),
 }
 
+impl Happening {
+    /// Whether it changes what is cached behind the operations' back.
+    pub fn disturbs(&self) -> bool {
+        matches!(self, Self::WorkerRestart(_) | Self::Evict(_) | Self::ForeignLoad(_) | Self::FailOver(_))
+    }
+}
+
 /// One operation that somebody asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
@@ -248,6 +255,13 @@ impl Plan {
         calm.happenings.retain(|(_, h)| by_people(h));
         calm.mutation = None;
         calm
+    }
+
+    /// How long a look at the engine may be older than what is written on its account, in milliseconds.
+    pub fn slowest_ms(&self) -> i64 {
+        let slow =
+            self.happenings.iter().any(|(_, h)| matches!(h, Happening::Pause(..) | Happening::ApiDown(_)));
+        if slow || self.api != Weather::CALM { 20_000 } else { 500 }
     }
 
     /// Whether a person's hand decides how operation `i` ends.
