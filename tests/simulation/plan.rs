@@ -158,6 +158,8 @@ pub struct Plan {
     pub quiet_ms: u64,
     /// What protects the engine's effects.
     pub protection: Protection,
+    /// Changes that the API server remembers for watches; a watch from before them has to list again.
+    pub history: usize,
     /// The API server applies the rules of the CRDs.
     pub rules: bool,
     /// The replicas are stopped as by SIGTERM in the end.
@@ -200,6 +202,7 @@ impl Plan {
             Protection::Fence,
         ]);
         plan.clocks = (0..replicas).map(|_| clock(&mut rng, plan.protection)).collect();
+        plan.history = *rng.pick(&[4_096, 4_096, 30]);
         plan.rules = seed.is_multiple_of(64);
         plan.drain = rng.chance(300);
         plan.quiet_ms = if seed.is_multiple_of(64) { 600_000 } else { 30_000 };
@@ -220,6 +223,7 @@ impl Plan {
             calm_ms: 0,
             quiet_ms: 30_000,
             protection: Protection::None,
+            history: 4_096,
             rules: false,
             drain: false,
             mutation: None,

@@ -149,7 +149,7 @@ impl World {
             now: Arc::new(move || time.date()),
             uids: Arc::new(move || uid(uids.fetch_add(1, Ordering::Relaxed))),
             rules: if plan.rules { Rules::All } else { Rules::Structure },
-            history: 4_096,
+            history: plan.history,
             sink: Some(Arc::new(sink)),
             admit: None,
         });
