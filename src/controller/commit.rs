@@ -235,7 +235,11 @@ async fn judge(
 ) -> Committed {
     let operation = Key::of(&**op);
     match reply {
-        Reply::Ambiguous(_) if ctx.broken(Mutation::AmbiguousIsLost) => Committed::Later(backoff(memory)),
+        Reply::Ambiguous(_) if ctx.broken(Mutation::AmbiguousIsDone) => {
+            let mut hoped = (**op).clone();
+            hoped.status = Some(DataOperationStatus::from_record(record));
+            Committed::Done(Arc::new(hoped))
+        }
         Reply::Lost | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
         Reply::Ambiguous(_) => match read_back(ctx, op, Some(record), memory).await {
             // Nobody wrote anything: the server is in trouble, and asking again at once does not help it.
