@@ -15,7 +15,8 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const STATUS: &str = "PATCH dataoperations/status";
 
@@ -163,11 +164,16 @@ async fn row_38_a_server_that_says_when_to_come_back_is_not_asked_earlier() {
     }
     let paths: Vec<String> = names.iter().map(|n| format!("/{n}")).collect();
     stage.loaded_once(paths.iter().map(String::as_str).chain(["/running", "/warm"]));
-    let book = book.lock().unwrap();
-    assert!(book.early.is_empty(), "asked before the time that the server named: {:?}", book.early);
-    assert!(book.refused.len() > names.len(), "{:?}", book.refused);
-    assert!(book.refused.values().all(|n| *n <= 4), "more than one try in two seconds: {:?}", book.refused);
-    drop(book);
+    {
+        let book = book.lock().unwrap();
+        assert!(book.early.is_empty(), "asked before the time that the server named: {:?}", book.early);
+        assert!(book.refused.len() > names.len(), "{:?}", book.refused);
+        assert!(
+            book.refused.values().all(|n| *n <= 4),
+            "more than one try in two seconds: {:?}",
+            book.refused
+        );
+    }
     controller.stop().await;
 }
 

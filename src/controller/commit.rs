@@ -241,13 +241,16 @@ async fn judge(
             Committed::Done(Arc::new(hoped))
         }
         Reply::Lost | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
-        Reply::Ambiguous(_) => match read_back(ctx, op, Some(record), memory).await {
+        Reply::Ambiguous(_) => {
+            let found = read_back(ctx, op, Some(record), memory).await;
+            let stands = || ctx.operations.get(&operation).is_some_and(|now| now.seq() == op.seq());
             // Nobody wrote anything: the server is in trouble, and asking again at once does not help it.
-            Committed::Lost if ctx.operations.get(&operation).is_some_and(|now| now.seq() == op.seq()) => {
+            if matches!(found, Committed::Lost) && stands() {
                 Committed::Later(backoff(memory))
+            } else {
+                found
             }
-            done => done,
-        },
+        }
         Reply::Gone => read_back(ctx, op, None, memory).await,
         Reply::Rule(why) => {
             tracing::error!(%operation, %why, "the API server's rules refuse a transition; the operation is parked");

@@ -124,11 +124,14 @@ async fn put(ctx: &Ctx, lock: &Arc<TargetLock>, next: &Lock, memory: &mut Memory
         }
         // Whatever happened, the newest copy tells.
         Err(Reply::Conflict | Reply::Lost | Reply::Gone) => refresh(ctx, name, memory).await,
-        Err(Reply::Ambiguous(_)) => match refresh(ctx, name, memory).await {
+        Err(Reply::Ambiguous(_)) => {
+            let found = refresh(ctx, name, memory).await;
             // Nobody wrote anything: the server is in trouble, and asking again at once does not help it.
-            Held::Changed if unchanged(ctx, lock) => Held::Later(super::commit::backoff(memory)),
-            held => held,
-        },
+            if matches!(found, Held::Changed) && unchanged(ctx, lock) {
+                return Held::Later(super::commit::backoff(memory));
+            }
+            found
+        }
         Err(Reply::Busy(after)) => Held::Later(after.unwrap_or(Duration::from_secs(1))),
         Err(Reply::Rule(why) | Reply::Denied(why) | Reply::TooLarge(why)) => {
             tracing::error!(lock = name, %why, "the lock cannot be written");
