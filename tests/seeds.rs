@@ -14,6 +14,10 @@ use simulation::{Plan, Report, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Most of a run is JSON that comes and goes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds of the corpus that every test run plays.
 const CORPUS: u64 = 200;
 

@@ -1,7 +1,8 @@
 //! JSON patches for the status of an operation: preconditions first, then only what changed. Pure.
 
 use crate::api::DataOperationStatus;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// Above this many entries that leave the tail, the tail is replaced as a whole.
 const TRIM_ONE_BY_ONE: usize = 4;
@@ -13,13 +14,6 @@ fn test(path: &str, value: impl Into<Value>) -> Value {
     json!({"op": "test", "path": path, "value": value.into()})
 }
 
-fn fields(status: &DataOperationStatus) -> Result<Map<String, Value>, serde_json::Error> {
-    let Value::Object(map) = serde_json::to_value(status)? else {
-        return Err(serde::de::Error::custom("a status serialises to an object"));
-    };
-    Ok(map)
-}
-
 /// The first write: the object is this one, and nobody has written a status.
 ///
 /// # Errors
@@ -28,7 +22,7 @@ pub fn birth(uid: &str, new: &DataOperationStatus) -> Result<Ops, serde_json::Er
     Ok(vec![
         test("/metadata/uid", uid),
         test("/status", Value::Null),
-        json!({"op": "add", "path": "/status", "value": Value::Object(fields(new)?)}),
+        json!({"op": "add", "path": "/status", "value": serde_json::to_value(new)?}),
     ])
 }
 
@@ -45,9 +39,7 @@ pub fn transition(
 ) -> Result<Ops, serde_json::Error> {
     let mut ops = vec![test("/metadata/uid", uid), test("/status/seq", old.seq.0)];
     ops.extend(generation.map(|g| test("/metadata/generation", g)));
-    let (before, mut after) = (fields(old)?, fields(new)?);
-    after.remove("tail");
-    changed(&before, &after, &mut ops);
+    changed(old, new, &mut ops)?;
     tail(old, new, &mut ops)?;
     Ok(ops)
 }
@@ -63,24 +55,89 @@ pub fn display(
 ) -> Result<Ops, serde_json::Error> {
     let mut ops = vec![test("/metadata/uid", uid), test("/status/seq", old.seq.0)];
     let kept = ops.len();
-    let (before, mut after) = (fields(old)?, fields(new)?);
-    after.remove("tail");
-    changed(&before, &after, &mut ops);
+    changed(old, new, &mut ops)?;
     if ops.len() == kept {
         ops.clear();
     }
     Ok(ops)
 }
 
-fn changed(before: &Map<String, Value>, after: &Map<String, Value>, ops: &mut Ops) {
-    for (key, value) in after {
-        if before.get(key) != Some(value) {
-            ops.push(json!({"op": "add", "path": format!("/status/{key}"), "value": value}));
-        }
+/// The fields that differ, but for the tail.
+fn changed(
+    old: &DataOperationStatus,
+    new: &DataOperationStatus,
+    ops: &mut Ops,
+) -> Result<(), serde_json::Error> {
+    let DataOperationStatus {
+        seq,
+        phase,
+        step,
+        kind,
+        state,
+        machine_version,
+        round,
+        handled_retry,
+        failures,
+        cancel_noted,
+        fence,
+        intent,
+        plan,
+        sealed_through,
+        digest,
+        tail: _,
+        progress,
+        waiting_on,
+        conditions,
+        started_at,
+        finished_at,
+    } = new;
+    field("seq", &old.seq, seq, ops)?;
+    field("phase", &old.phase, phase, ops)?;
+    field("step", &old.step, step, ops)?;
+    field("kind", &old.kind, kind, ops)?;
+    field("state", &old.state, state, ops)?;
+    field("machineVersion", &old.machine_version, machine_version, ops)?;
+    field("round", &old.round, round, ops)?;
+    field("handledRetry", &old.handled_retry, handled_retry, ops)?;
+    field("failures", &old.failures, failures, ops)?;
+    field("cancelNoted", &old.cancel_noted, cancel_noted, ops)?;
+    field("fence", &old.fence, fence, ops)?;
+    optional("intent", old.intent.as_ref(), intent.as_ref(), ops)?;
+    field("plan", &old.plan, plan, ops)?;
+    field("sealedThrough", &old.sealed_through, sealed_through, ops)?;
+    field("digest", &old.digest, digest, ops)?;
+    optional("progress", old.progress.as_ref(), progress.as_ref(), ops)?;
+    optional("waitingOn", old.waiting_on.as_ref(), waiting_on.as_ref(), ops)?;
+    field("conditions", &old.conditions, conditions, ops)?;
+    optional("startedAt", old.started_at.as_ref(), started_at.as_ref(), ops)?;
+    optional("finishedAt", old.finished_at.as_ref(), finished_at.as_ref(), ops)
+}
+
+fn field<T: PartialEq + Serialize>(
+    name: &str,
+    old: &T,
+    new: &T,
+    ops: &mut Ops,
+) -> Result<(), serde_json::Error> {
+    optional(name, Some(old), Some(new), ops)
+}
+
+/// A field that is left out while it is `None`.
+fn optional<T: PartialEq + Serialize>(
+    name: &str,
+    old: Option<&T>,
+    new: Option<&T>,
+    ops: &mut Ops,
+) -> Result<(), serde_json::Error> {
+    if old == new {
+        return Ok(());
     }
-    for key in before.keys().filter(|k| *k != "tail" && !after.contains_key(*k)) {
-        ops.push(json!({"op": "remove", "path": format!("/status/{key}")}));
-    }
+    let path = format!("/status/{name}");
+    ops.push(match new {
+        Some(new) => json!({"op": "add", "path": path, "value": serde_json::to_value(new)?}),
+        None => json!({"op": "remove", "path": path}),
+    });
+    Ok(())
 }
 
 fn tail(

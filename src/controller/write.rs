@@ -3,7 +3,7 @@
 use super::Ctx;
 use super::reply::{Reply, classify};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -23,17 +23,19 @@ pub enum Part {
 /// What the reply means.
 pub async fn patch<K>(ctx: &Ctx, api: &Api<K>, part: Part, name: &str, ops: Value) -> Result<K, Reply>
 where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let body = serde_json::from_value::<json_patch::Patch>(ops)
-        .map_err(|e| Reply::Rule(format!("the patch does not parse: {e}")))?;
-    let (params, patch) = (PatchParams::default(), Patch::Json::<()>(body));
-    let reply = tokio::time::timeout(ctx.config.api_timeout, async {
-        match part {
-            Part::Main => api.patch(name, &params, &patch).await,
-            Part::Status => api.patch_status(name, &params, &patch).await,
-        }
-    });
+    let sub = match part {
+        Part::Main => "",
+        Part::Status => "/status",
+    };
+    // kube's own call wants the operations as a type of its own, out of which it makes the same text again.
+    let request = http::Request::patch(format!("{}/{name}{sub}", api.resource_url()))
+        .header(http::header::ACCEPT, "application/json")
+        .header(http::header::CONTENT_TYPE, "application/json-patch+json")
+        .body(ops.to_string().into_bytes())
+        .map_err(|e| Reply::Rule(format!("there is no such request: {e}")))?;
+    let reply = tokio::time::timeout(ctx.config.api_timeout, ctx.client.request(request));
     judge(ctx, reply.await)
 }
 

@@ -19,6 +19,7 @@ use crate::spec::OperationSpec;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Longest `because`, in bytes.
 pub const MAX_BECAUSE: usize = 160;
@@ -191,6 +192,22 @@ impl Entry {
     /// [`JournalError::Unreadable`].
     pub fn open(&self) -> Result<Body, JournalError> {
         serde_json::from_str(&self.body).map_err(|source| JournalError::Unreadable { seq: self.seq, source })
+    }
+
+    /// Whether the entry led to another step.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn moves(&self) -> Result<bool, JournalError> {
+        #[derive(Deserialize)]
+        struct Ends<'a> {
+            #[serde(borrow)]
+            from: Cow<'a, str>,
+            #[serde(borrow)]
+            to: Cow<'a, str>,
+        }
+        let ends: Result<Ends<'_>, _> = serde_json::from_str(&self.body);
+        ends.map(|e| e.from != e.to).map_err(|source| JournalError::Unreadable { seq: self.seq, source })
     }
 
     /// When the entry was written; `None` when the text is no time.

@@ -14,7 +14,10 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use kube::client::Body;
 use ratchet_simulator::api::{Reply, Request, Response, User, Watch};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -217,14 +220,17 @@ impl Link {
     }
 
     async fn write(self, request: Request) -> Result<http::Response<Answer>, Error> {
-        let crash = self.crash(about(&request));
+        let ops = status_patch(&request);
+        let crash = self.crash(about(&request, ops.as_deref()));
         let fate = fate(&self.world, self.world.weather().0);
         let what = format!("{} {}", request.method, short(&request.uri));
         if self.world.is_api_down() {
             self.world.note(format_args!("r{} {what}: nobody there", self.replica));
             return Err("connection refused".into());
         }
-        self.behind(&request);
+        self.behind(ops.as_deref());
+        let hears = ops.is_some();
+        drop(ops);
         if crash == Some(false) {
             self.world.note(format_args!("r{} dies before {what}", self.replica));
             self.die().await;
@@ -268,7 +274,9 @@ impl Link {
             Fate::Lost => Err("connection reset before the reply".into()),
             Fate::Muddled(code) => Ok(said(code)),
             Fate::Fine | Fate::Doubled | Fate::Dropped | Fate::Refused(_) | Fate::Late(_) => {
-                self.hears(&request, &response);
+                if hears {
+                    self.hears(&response);
+                }
                 Ok(whole(response))
             }
         }
@@ -308,51 +316,74 @@ impl Link {
     }
 
     /// Nobody sends a transition from a state that it knows to be over.
-    fn behind(&self, request: &Request) {
-        let Some(ops) = status_patch(request) else { return };
-        let test =
-            |path: &str| ops.iter().find(|o| o["op"] == "test" && o["path"] == path).map(|o| &o["value"]);
-        let (Some(uid), Some(seq)) = (test("/metadata/uid").and_then(Value::as_str), test("/status/seq"))
-        else {
-            return;
-        };
+    fn behind(&self, ops: Option<&[Op<'_>]>) {
+        let test = |path: &str| ops?.iter().find(|o| o.op == "test" && o.path == path)?.value;
+        let uid = test("/metadata/uid").and_then(|v| serde_json::from_str::<String>(v.get()).ok());
+        let seq = test("/status/seq").and_then(|v| serde_json::from_str::<i64>(v.get()).ok());
+        let (Some(uid), Some(seq)) = (uid, seq) else { return };
         let told =
             self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = told.get(uid).copied().unwrap_or(0);
+        let known = told.get(&uid).copied().unwrap_or(0);
         drop(told);
-        if seq.as_i64().is_some_and(|s| s < known) {
+        if seq < known {
             let why = format!("r{} writes from seq {seq} although it was told of {known}", self.replica);
             self.world.judge().object(why);
         }
     }
 
-    fn hears(&self, request: &Request, response: &Response) {
-        if response.code >= 300 || status_patch(request).is_none() {
+    /// The replica is told of the state that a status write led to.
+    fn hears(&self, response: &Response) {
+        if response.code >= 300 {
             return;
         }
-        let object: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        if let (Some(uid), Some(seq)) = (object["metadata"]["uid"].as_str(), object["status"]["seq"].as_i64())
-        {
-            let mut told = self.world.replicas[self.replica]
-                .told
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            let known = told.entry(uid.to_owned()).or_default();
-            *known = seq.max(*known);
-        }
+        let Ok(Told { metadata, status: Some(status) }) = serde_json::from_slice(&response.body) else {
+            return;
+        };
+        let mut told =
+            self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = told.entry(metadata.uid).or_default();
+        *known = status.seq.max(*known);
     }
 }
 
+/// One operation of a JSON patch, as far as anybody here looks at it.
+#[derive(Deserialize)]
+struct Op<'a> {
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
+}
+
+/// The same of a DataOperation.
+#[derive(Deserialize)]
+struct Told {
+    metadata: ToldMeta,
+    status: Option<ToldStatus>,
+}
+
+#[derive(Deserialize)]
+struct ToldMeta {
+    uid: String,
+}
+
+#[derive(Deserialize)]
+struct ToldStatus {
+    seq: i64,
+}
+
 /// What a changing call is about.
-fn about(request: &Request) -> Sent {
+fn about(request: &Request, ops: Option<&[Op<'_>]>) -> Sent {
     if request.uri.contains("/targetlocks") {
         return Sent::Lock;
     }
     if request.uri.contains("/operationjournals") {
         return Sent::Segment;
     }
-    let Some(ops) = status_patch(request) else { return Sent::Other };
-    let sets = |path: &str| ops.iter().any(|o| o["op"] == "add" && o["path"] == path);
+    let Some(ops) = ops else { return Sent::Other };
+    let sets = |path: &str| ops.iter().any(|o| o.op == "add" && o.path == path);
     match (sets("/status/intent"), sets("/status/seq") || sets("/status")) {
         (true, _) => Sent::Intent,
         (false, true) => Sent::Transition,
@@ -360,7 +391,7 @@ fn about(request: &Request) -> Sent {
     }
 }
 
-fn status_patch(request: &Request) -> Option<Vec<Value>> {
+fn status_patch(request: &Request) -> Option<Vec<Op<'_>>> {
     let path = request.uri.split('?').next()?;
     (path.contains("/dataoperations/") && path.ends_with("/status"))
         .then(|| serde_json::from_slice(&request.body).ok())

@@ -13,6 +13,7 @@ mod failure;
 pub mod kind;
 mod meta;
 mod openapi;
+mod operations;
 mod patch;
 mod read;
 mod render;
