@@ -30,10 +30,12 @@ where
         Part::Status => "/status",
     };
     // kube's own call wants the operations as a type of its own, out of which it makes the same text again.
+    let body =
+        serde_json::to_vec(&ops).map_err(|e| Reply::Rule(format!("the patch does not serialise: {e}")))?;
     let request = http::Request::patch(format!("{}/{name}{sub}", api.resource_url()))
         .header(http::header::ACCEPT, "application/json")
         .header(http::header::CONTENT_TYPE, "application/json-patch+json")
-        .body(ops.to_string().into_bytes())
+        .body(body)
         .map_err(|e| Reply::Rule(format!("there is no such request: {e}")))?;
     let reply = tokio::time::timeout(ctx.config.api_timeout, ctx.client.request(request));
     judge(ctx, reply.await)

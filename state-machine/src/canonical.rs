@@ -3,21 +3,29 @@
 //! as any crate in the build turns on its `preserve_order` feature.
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// The canonical text of any serialisable value.
 ///
 /// # Errors
 /// When the value does not serialise to JSON (a map with keys that are not strings, for example).
 pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&to_value(value)?)
+}
+
+/// The value whose text `serde_json` writes canonically.
+///
+/// # Errors
+/// As [`to_string`].
+pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, serde_json::Error> {
     let mut value = serde_json::to_value(value)?;
     value.sort_all_objects();
-    serde_json::to_string(&value)
+    Ok(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
     #[test]
     fn keys_are_sorted_at_every_level() {

@@ -229,8 +229,7 @@ impl Link {
             return Err("connection refused".into());
         }
         self.behind(ops.as_deref());
-        let hears = ops.is_some();
-        drop(ops);
+        let news = ops.as_deref().and_then(news);
         if crash == Some(false) {
             self.world.note(format_args!("r{} dies before {what}", self.replica));
             self.die().await;
@@ -274,8 +273,8 @@ impl Link {
             Fate::Lost => Err("connection reset before the reply".into()),
             Fate::Muddled(code) => Ok(said(code)),
             Fate::Fine | Fate::Doubled | Fate::Dropped | Fate::Refused(_) | Fate::Late(_) => {
-                if hears {
-                    self.hears(&response);
+                if let Some((uid, seq)) = news.filter(|_| response.code < 300) {
+                    self.hears(uid, seq);
                 }
                 Ok(whole(response))
             }
@@ -317,10 +316,8 @@ impl Link {
 
     /// Nobody sends a transition from a state that it knows to be over.
     fn behind(&self, ops: Option<&[Op<'_>]>) {
-        let test = |path: &str| ops?.iter().find(|o| o.op == "test" && o.path == path)?.value;
-        let uid = test("/metadata/uid").and_then(|v| serde_json::from_str::<String>(v.get()).ok());
-        let seq = test("/status/seq").and_then(|v| serde_json::from_str::<i64>(v.get()).ok());
-        let (Some(uid), Some(seq)) = (uid, seq) else { return };
+        let from: Option<i64> = ops.and_then(|o| value(o, "test", "/status/seq"));
+        let (Some(uid), Some(seq)) = (ops.and_then(uid), from) else { return };
         let told =
             self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known = told.get(&uid).copied().unwrap_or(0);
@@ -331,18 +328,12 @@ impl Link {
         }
     }
 
-    /// The replica is told of the state that a status write led to.
-    fn hears(&self, response: &Response) {
-        if response.code >= 300 {
-            return;
-        }
-        let Ok(Told { metadata, status: Some(status) }) = serde_json::from_slice(&response.body) else {
-            return;
-        };
+    /// The replica is told that its status write stands.
+    fn hears(&self, uid: String, seq: i64) {
         let mut told =
             self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = told.entry(metadata.uid).or_default();
-        *known = status.seq.max(*known);
+        let known = told.entry(uid).or_default();
+        *known = seq.max(*known);
     }
 }
 
@@ -357,21 +348,27 @@ struct Op<'a> {
     value: Option<&'a RawValue>,
 }
 
-/// The same of a DataOperation.
-#[derive(Deserialize)]
-struct Told {
-    metadata: ToldMeta,
-    status: Option<ToldStatus>,
+/// What the first operation of a kind at a path has for a value.
+fn value<'a, T: Deserialize<'a>>(ops: &[Op<'a>], op: &str, path: &str) -> Option<T> {
+    let found = ops.iter().find(|o| o.op == op && o.path == path)?;
+    serde_json::from_str(found.value?.get()).ok()
 }
 
-#[derive(Deserialize)]
-struct ToldMeta {
-    uid: String,
+/// The uid of the operation that a status patch is for.
+fn uid(ops: &[Op<'_>]) -> Option<String> {
+    value(ops, "test", "/metadata/uid")
 }
 
-#[derive(Deserialize)]
-struct ToldStatus {
-    seq: i64,
+/// Which state of which operation somebody knows of once a status patch has been carried out.
+fn news(ops: &[Op<'_>]) -> Option<(String, i64)> {
+    #[derive(Deserialize)]
+    struct Status {
+        seq: i64,
+    }
+    let written = || value(ops, "add", "/status").map(|s: Status| s.seq);
+    let seq = value(ops, "add", "/status/seq").or_else(written);
+    let stands = || value(ops, "test", "/status/seq");
+    Some((uid(ops)?, seq.or_else(stands)?))
 }
 
 /// What a changing call is about.

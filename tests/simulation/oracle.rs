@@ -8,6 +8,7 @@
 //!
 //! The oracle keeps a copy of the world of its own and shares no code with what it judges but the types.
 
+use ratchet_simulator::api::Change;
 use ratchet_state_machine::effect::Effect;
 use ratchet_state_machine::ids::{Fence, Token};
 use serde_json::Value;
@@ -76,22 +77,6 @@ fn text<'a>(v: &'a Value, path: &[&str]) -> &'a str {
 
 fn number(v: &Value, path: &[&str]) -> i64 {
     path.iter().fold(v, |v, p| &v[*p]).as_i64().unwrap_or(0)
-}
-
-/// Bytes of a value as JSON.
-fn size(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
 }
 
 fn terminal(o: &Value) -> bool {
@@ -168,16 +153,17 @@ impl Oracle {
     }
 
     /// A change is about to be committed.
-    pub fn committed(&mut self, kind: &str, deleted: bool, object: &Arc<Value>, now_ms: i64) {
-        match kind {
-            "DataOperation" => self.operation(deleted, object, now_ms),
+    pub fn committed(&mut self, change: &Change, now_ms: i64) {
+        let (deleted, object) = (change.type_ == "DELETED", &change.object);
+        match change.kind.kind.as_str() {
+            "DataOperation" => self.operation(deleted, object, change.bytes.len(), now_ms),
             "TargetLock" => self.lock(deleted, object),
             "OperationJournal" => self.journal(deleted, object),
             _ => {}
         }
     }
 
-    fn operation(&mut self, deleted: bool, new: &Arc<Value>, now_ms: i64) {
+    fn operation(&mut self, deleted: bool, new: &Arc<Value>, whole: usize, now_ms: i64) {
         let uid = text(new, &["metadata", "uid"]).to_owned();
         if deleted {
             self.operations.remove(&uid);
@@ -216,7 +202,8 @@ impl Oracle {
         }
         self.intent(&name, before, new);
         self.tail(&uid, &name, before, after);
-        let size = size(after);
+        // The status is a part of the object: it is measured where it could be the largest so far.
+        let size = if whole > self.largest.min(MAX_STATUS) { after.to_string().len() } else { 0 };
         self.largest = self.largest.max(size);
         if size > MAX_STATUS {
             self.object(format!("{name}: a status of {size} bytes"));

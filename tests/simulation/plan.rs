@@ -250,6 +250,17 @@ impl Plan {
         calm
     }
 
+    /// The same for a single replica with a clock that is right, and without anything that goes wrong.
+    pub fn alone(&self) -> Self {
+        let calm = Self::calm(self.seed);
+        Self {
+            replicas: calm.replicas,
+            clocks: calm.clocks,
+            crash_points: calm.crash_points,
+            ..self.fault_free()
+        }
+    }
+
     /// Whether a person's hand decides how operation `i` ends.
     pub fn touched(&self, i: usize) -> bool {
         let touches = |h: &Happening| match h {

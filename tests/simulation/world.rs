@@ -137,7 +137,7 @@ impl World {
             if gone || !change.object["metadata"]["deletionTimestamp"].is_null() {
                 told.notify_one();
             }
-            lock(&judge).committed(&change.kind.kind, gone, &change.object, time.ms());
+            lock(&judge).committed(change, time.ms());
             Ok(())
         };
         let uids = AtomicU64::new(plan.seed.wrapping_mul(0x9E37_79B9));

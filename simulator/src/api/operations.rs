@@ -79,9 +79,20 @@ fn pointer(fields: &mut Map<String, Value>, field: &str) -> Option<String> {
     escaped.then_some(path)
 }
 
+/// The object after all of them; `None` when there is no such place, or a test fails.
+pub(crate) fn carry_out(operations: Vec<Operation>, old: &Value) -> Option<Value> {
+    let mut left = operations.into_iter().peekable();
+    // Whoever comes late fails at a test in front, before anything is copied.
+    while let Some(Operation::Test(path, value)) = left.next_if(|o| matches!(o, Operation::Test(..))) {
+        (*look(old, &path)? == value).then_some(())?;
+    }
+    let mut new = old.clone();
+    left.try_for_each(|operation| operation.apply(&mut new))?;
+    Some(new)
+}
+
 impl Operation {
-    /// Changes the object; `None` when there is no such place, or a test fails.
-    pub(crate) fn apply(self, object: &mut Value) -> Option<()> {
+    fn apply(self, object: &mut Value) -> Option<()> {
         match self {
             Self::Add(path, value) => put(object, &path, value, true),
             Self::Replace(path, value) => put(object, &path, value, false),

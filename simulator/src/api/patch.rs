@@ -2,13 +2,14 @@
 
 use super::call::{Call, Unknown};
 use super::failure::{Answer, Failure};
-use super::operations::operations;
+use super::operations::{carry_out, operations};
 use super::route::Target;
 use super::store::State;
 use super::write::{media_type, shape, syntax};
 use super::{Kind, Response, check, meta, render};
 use crate::schema::Cause;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 const CUSTOM: &str =
     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
@@ -40,11 +41,9 @@ impl State {
         }
         let key = meta::key(&target.namespace, name);
         let old = self.get(&target.table, &key).cloned().ok_or_else(|| Failure::not_found(kind, name))?;
-        let mut new = (*old.value).clone();
-        if !render::same(kind, &self.storage(target)) {
-            super::builtin::convert(&mut new, kind);
-        }
-        apply(form, &mut new, &call.request.body)?;
+        let other = !render::same(kind, &self.storage(target));
+        let shown = if other { render::converted(&old.value, kind) } else { Arc::clone(&old.value) };
+        let mut new = apply(form, &shown, &call.request.body)?;
         let refuse = |new: &str, why: &str| {
             let message = format!("Invalid value: {}: {why}", Value::from(new));
             let cause = Cause { reason: "FieldValueInvalid", message, field: "patch".into() };
@@ -71,12 +70,12 @@ impl State {
         // A refusal shows the object as the patch left it, with the fields that are not known.
         let whole = (call.unknown == Unknown::Strict).then(|| new.to_string());
         let shaped = shape(kind, &mut new);
-        let shown = |new: &Value| whole.unwrap_or_else(|| new.to_string());
+        let left = |new: &Value| whole.unwrap_or_else(|| new.to_string());
         let refused = match shaped {
             Ok(unknown) => call.unknown_fields(unknown),
             Err(why) => Err(why),
         };
-        refused.map_err(|why| refuse(&shown(&new), &why))?;
+        refused.map_err(|why| refuse(&left(&new), &why))?;
         named(target, name, &mut new)?;
         self.update(call, target, &old, new)
     }
@@ -135,10 +134,10 @@ fn form(call: &Call<'_>, kind: &Kind) -> Answer<Form> {
     }
 }
 
-fn apply(form: Form, object: &mut Value, body: &[u8]) -> Answer<()> {
+/// The object as the patch leaves it.
+fn apply(form: Form, old: &Value, body: &[u8]) -> Answer<Value> {
     if let Form::Operations = form {
-        let mut operations = operations(body)?.into_iter();
-        return operations.try_for_each(|op| op.apply(object).ok_or_else(Failure::unprocessable));
+        return carry_out(operations(body)?, old).ok_or_else(Failure::unprocessable);
     }
     let decoding = |why: String| Failure::bad_request(format!("error decoding patch: {why}"));
     let mut patch: Value = serde_json::from_slice(body).map_err(|e| decoding(syntax(&e, body)))?;
@@ -150,14 +149,15 @@ fn apply(form: Form, object: &mut Value, body: &[u8]) -> Answer<()> {
         let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
         return Err(decoding(why));
     }
+    let mut object = old.clone();
     match form {
-        Form::Strategic => strategic(object, patch),
+        Form::Strategic => strategic(&mut object, patch),
         Form::Merge | Form::Operations => {
             prune_lists(&mut patch, false);
-            json_patch::merge(object, &patch);
+            json_patch::merge(&mut object, &patch);
         }
     }
-    Ok(())
+    Ok(object)
 }
 
 /// Of objects in the lists of a merge patch, fields that are null are left out; elsewhere a null removes.

@@ -234,7 +234,8 @@ impl State {
         }
         if let (false, Some(sink)) = (self.quiet, &self.options.sink) {
             let kind = into.kind.clone();
-            let change = Change { revision, type_, kind, object: entry.value.clone() };
+            let (object, bytes) = (entry.value.clone(), entry.bytes.clone());
+            let change = Change { revision, type_, kind, object, bytes };
             sink(&change).map_err(|why| Failure::internal(&why))?;
         }
         self.revision = revision;
