@@ -305,6 +305,9 @@ impl Link {
                 .collect();
             self.world.note(format_args!("     epoch {} {holders:?}", lock["epoch"]));
         }
+        if response.code == 200 && ends_well(request) {
+            self.world.succeeded(&serde_json::from_slice(&response.body).unwrap_or_default());
+        }
         if response.code == 422 && response.body.windows(8).any(|w| w == b"\"causes\"") {
             let body = String::from_utf8_lossy(&response.body).into_owned();
             self.world
@@ -369,6 +372,12 @@ fn news(ops: &[Op<'_>]) -> Option<(String, i64)> {
     let seq = value(ops, "add", "/status/seq").or_else(written);
     let stands = || value(ops, "test", "/status/seq");
     Some((uid(ops)?, seq.or_else(stands)?))
+}
+
+/// Whether a write says that its operation has succeeded.
+fn ends_well(request: &Request) -> bool {
+    let well = |o: &Op<'_>| o.path == "/status/phase" && o.value.is_some_and(|v| v.get() == "\"Succeeded\"");
+    status_patch(request).is_some_and(|ops| ops.iter().any(well))
 }
 
 /// What a changing call is about.
