@@ -204,7 +204,7 @@ impl Link {
                 tokio::time::sleep(Duration::from_millis(lag)).await;
             }
             let blind = || i64::try_from(outside.blind_until.load(Ordering::Relaxed)).unwrap_or(0);
-            while self.world.time.ms() < blind() {
+            while blind() > 0 && self.world.time.ms() < blind() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             self.world.gate(self.replica, self.life).await;
@@ -426,7 +426,7 @@ fn controller() -> User {
 /// The path of a call without what is the same in all.
 fn short(uri: &str) -> &str {
     let path = uri.split('?').next().unwrap_or_default();
-    path.rsplit_once("/v1alpha1/").map_or(path, |(_, rest)| rest)
+    path.strip_prefix("/apis/ratchet.dev/v1alpha1/").unwrap_or(path)
 }
 
 /// A list or a watch: nothing after the resource.
