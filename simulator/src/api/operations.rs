@@ -5,6 +5,8 @@
 use super::check;
 use super::failure::{Answer, Failure};
 use super::write::syntax;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -21,8 +23,69 @@ pub(crate) enum Operation {
     Test(String, Value),
 }
 
+/// An operation in its usual form: an object whose texts are texts.
+#[derive(Default)]
+struct Usual<'a> {
+    op: Cow<'a, str>,
+    path: String,
+    from: Option<String>,
+    value: Value,
+}
+
+impl<'de> Deserialize<'de> for Usual<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A derived one would take a list for an object.
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Usual<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an operation")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Usual<'de>, A::Error> {
+                let mut usual = Usual::default();
+                let mut path = None;
+                while let Some(Text(name)) = fields.next_key()? {
+                    match &*name {
+                        "op" => usual.op = fields.next_value::<Text<'de>>()?.0,
+                        "path" => path = Some(fields.next_value()?),
+                        "from" => usual.from = Some(fields.next_value()?),
+                        "value" => usual.value = fields.next_value()?,
+                        _ => fields.next_value::<IgnoredAny>().map(drop)?,
+                    }
+                }
+                usual.path = path.ok_or_else(|| A::Error::missing_field("path"))?;
+                Ok(usual)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// A text, without a copy where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Usual<'_> {
+    fn read(self) -> Option<Operation> {
+        let path = well_formed(self.path)?;
+        operation(&self.op, path, self.value, || well_formed(self.from?))
+    }
+}
+
 /// Reads a list of operations.
 pub(crate) fn operations(body: &[u8]) -> Answer<Vec<Operation>> {
+    // Whatever is not in the usual form, or too long, is looked at closely.
+    match serde_json::from_slice::<Vec<Usual<'_>>>(body) {
+        Ok(usual) if usual.len() <= MAX_OPERATIONS => {
+            usual.into_iter().map(|o| o.read().ok_or_else(Failure::unprocessable)).collect()
+        }
+        _ => odd(body),
+    }
+}
+
+fn odd(body: &[u8]) -> Answer<Vec<Operation>> {
     let decoding = |why: String| Failure::bad_request(format!("error decoding patch: {why}"));
     let patch: Value = serde_json::from_slice(body).map_err(|e| decoding(syntax(&e, body)))?;
     match patch {
@@ -51,25 +114,39 @@ pub(crate) fn operations(body: &[u8]) -> Answer<Vec<Operation>> {
     }
 }
 
-fn read(operation: Value) -> Option<Operation> {
-    let Value::Object(mut fields) = operation else { return None };
+fn read(value: Value) -> Option<Operation> {
+    let Value::Object(mut fields) = value else { return None };
     let path = pointer(&mut fields, "path")?;
     // Of an operation without a value, it is null.
     let value = fields.remove("value").unwrap_or(Value::Null);
-    Some(match fields.get("op")?.as_str()? {
+    let Value::String(op) = fields.remove("op")? else { return None };
+    operation(&op, path, value, || pointer(&mut fields, "from"))
+}
+
+fn operation(
+    op: &str,
+    path: String,
+    value: Value,
+    from: impl FnOnce() -> Option<String>,
+) -> Option<Operation> {
+    Some(match op {
         "add" => Operation::Add(path, value),
         "replace" => Operation::Replace(path, value),
         "remove" => Operation::Remove(path),
-        "move" => Operation::Move(pointer(&mut fields, "from")?, path),
-        "copy" => Operation::Copy(pointer(&mut fields, "from")?, path),
+        "move" => Operation::Move(from()?, path),
+        "copy" => Operation::Copy(from()?, path),
         "test" => Operation::Test(path, value),
         _ => return None,
     })
 }
 
-/// A pointer that is well-formed (RFC 6901), from its first slash on.
 fn pointer(fields: &mut Map<String, Value>, field: &str) -> Option<String> {
-    let Value::String(mut path) = fields.remove(field)? else { return None };
+    let Value::String(path) = fields.remove(field)? else { return None };
+    well_formed(path)
+}
+
+/// A pointer that is well-formed (RFC 6901), from its first slash on.
+fn well_formed(mut path: String) -> Option<String> {
     if let Some(slash) = path.find('/') {
         path.drain(..slash);
     } else if !path.is_empty() {
