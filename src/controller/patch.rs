@@ -2,16 +2,42 @@
 
 use crate::api::DataOperationStatus;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
 
 /// Above this many entries that leave the tail, the tail is replaced as a whole.
 const TRIM_ONE_BY_ONE: usize = 4;
 
-/// A patch under construction.
-pub type Ops = Vec<Value>;
+/// One operation of a patch. Its value is text already: a tree of it would only be walked once more.
+#[derive(Debug, Clone, Serialize)]
+pub struct Op {
+    /// What is done.
+    pub op: &'static str,
+    /// Where.
+    pub path: Cow<'static, str>,
+    /// With what; nothing for `remove`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Box<RawValue>>,
+}
 
-fn test(path: &str, value: impl Into<Value>) -> Value {
-    json!({"op": "test", "path": path, "value": value.into()})
+/// A patch under construction.
+pub type Ops = Vec<Op>;
+
+fn op<T: Serialize + ?Sized>(
+    op: &'static str,
+    path: impl Into<Cow<'static, str>>,
+    value: &T,
+) -> Result<Op, serde_json::Error> {
+    Ok(Op { op, path: path.into(), value: Some(to_raw_value(value)?) })
+}
+
+fn remove(path: impl Into<Cow<'static, str>>) -> Op {
+    Op { op: "remove", path: path.into(), value: None }
+}
+
+/// What every later write begins with: the object is this one, and nobody has written since.
+fn unmoved(uid: &str, old: &DataOperationStatus) -> Result<Ops, serde_json::Error> {
+    Ok(vec![op("test", "/metadata/uid", uid)?, op("test", "/status/seq", &old.seq)?])
 }
 
 /// The first write: the object is this one, and nobody has written a status.
@@ -19,11 +45,7 @@ fn test(path: &str, value: impl Into<Value>) -> Value {
 /// # Errors
 /// When the status does not serialise.
 pub fn birth(uid: &str, new: &DataOperationStatus) -> Result<Ops, serde_json::Error> {
-    Ok(vec![
-        test("/metadata/uid", uid),
-        test("/status", Value::Null),
-        json!({"op": "add", "path": "/status", "value": serde_json::to_value(new)?}),
-    ])
+    Ok(vec![op("test", "/metadata/uid", uid)?, op("test", "/status", &())?, op("add", "/status", new)?])
 }
 
 /// A transition from `old` to `new`. With a generation: only if nobody has changed the spec since (a cancel, a pause
@@ -37,8 +59,10 @@ pub fn transition(
     old: &DataOperationStatus,
     new: &DataOperationStatus,
 ) -> Result<Ops, serde_json::Error> {
-    let mut ops = vec![test("/metadata/uid", uid), test("/status/seq", old.seq.0)];
-    ops.extend(generation.map(|g| test("/metadata/generation", g)));
+    let mut ops = unmoved(uid, old)?;
+    if let Some(generation) = generation {
+        ops.push(op("test", "/metadata/generation", &generation)?);
+    }
     changed(old, new, &mut ops)?;
     tail(old, new, &mut ops)?;
     Ok(ops)
@@ -53,7 +77,7 @@ pub fn display(
     old: &DataOperationStatus,
     new: &DataOperationStatus,
 ) -> Result<Ops, serde_json::Error> {
-    let mut ops = vec![test("/metadata/uid", uid), test("/status/seq", old.seq.0)];
+    let mut ops = unmoved(uid, old)?;
     let kept = ops.len();
     changed(old, new, &mut ops)?;
     if ops.len() == kept {
@@ -134,8 +158,8 @@ fn optional<T: PartialEq + Serialize>(
     }
     let path = format!("/status/{name}");
     ops.push(match new {
-        Some(new) => json!({"op": "add", "path": path, "value": serde_json::to_value(new)?}),
-        None => json!({"op": "remove", "path": path}),
+        Some(new) => op("add", path, new)?,
+        None => remove(path),
     });
     Ok(())
 }
@@ -148,14 +172,14 @@ fn tail(
     let first = new.tail.first().map(|e| e.seq);
     let gone = old.tail.iter().take_while(|e| first.is_none_or(|f| e.seq < f)).count();
     if gone > TRIM_ONE_BY_ONE {
-        ops.push(json!({"op": "add", "path": "/status/tail", "value": serde_json::to_value(&new.tail)?}));
+        ops.push(op("add", "/status/tail", &new.tail)?);
         return Ok(());
     }
     let last = old.tail.last().map(|e| e.seq);
     for entry in new.tail.iter().filter(|e| last.is_none_or(|l| e.seq > l)) {
-        ops.push(json!({"op": "add", "path": "/status/tail/-", "value": serde_json::to_value(entry)?}));
+        ops.push(op("add", "/status/tail/-", entry)?);
     }
-    ops.extend((0..gone).map(|_| json!({"op": "remove", "path": "/status/tail/0"})));
+    ops.extend((0..gone).map(|_| remove("/status/tail/0")));
     Ok(())
 }
 

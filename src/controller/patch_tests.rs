@@ -7,6 +7,7 @@ use ratchet_state_machine::lifecycle::Change;
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::operation::Event;
 use ratchet_state_machine::spec::OperationSpec;
+use serde_json::{Value, json};
 
 fn records(n: usize) -> Vec<Record> {
     let spec: OperationSpec =
@@ -40,7 +41,7 @@ fn records(n: usize) -> Vec<Record> {
 /// Applies a patch to an object as the API server does.
 fn applied(object: &Value, ops: Ops) -> Result<Value, json_patch::PatchError> {
     let mut object = object.clone();
-    let patch: json_patch::Patch = serde_json::from_value(Value::Array(ops)).unwrap();
+    let patch: json_patch::Patch = serde_json::from_value(serde_json::to_value(ops).unwrap()).unwrap();
     json_patch::patch(&mut object, &patch).map(|()| object)
 }
 

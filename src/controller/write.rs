@@ -6,7 +6,6 @@ use kube::Api;
 use kube::api::PostParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 /// Which part of an object a patch changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +20,10 @@ pub enum Part {
 ///
 /// # Errors
 /// What the reply means.
-pub async fn patch<K>(ctx: &Ctx, api: &Api<K>, part: Part, name: &str, ops: Value) -> Result<K, Reply>
+pub async fn patch<K, O>(ctx: &Ctx, api: &Api<K>, part: Part, name: &str, ops: &O) -> Result<K, Reply>
 where
     K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
+    O: Serialize + ?Sized,
 {
     let sub = match part {
         Part::Main => "",
@@ -31,7 +31,7 @@ where
     };
     // kube's own call wants the operations as a type of its own, out of which it makes the same text again.
     let body =
-        serde_json::to_vec(&ops).map_err(|e| Reply::Rule(format!("the patch does not serialise: {e}")))?;
+        serde_json::to_vec(ops).map_err(|e| Reply::Rule(format!("the patch does not serialise: {e}")))?;
     let request = http::Request::patch(format!("{}/{name}{sub}", api.resource_url()))
         .header(http::header::ACCEPT, "application/json")
         .header(http::header::CONTENT_TYPE, "application/json-patch+json")
