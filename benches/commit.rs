@@ -22,7 +22,7 @@ use ratchet_state_machine::journal::{Record, Signature, plan_hash};
 use ratchet_state_machine::lifecycle::Change;
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::operation::Event;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
 const OPERATIONS: usize = 200;
@@ -169,7 +169,8 @@ async fn raw_round(bench: &Bench) -> f64 {
                     0 => patch::birth(uid, status),
                     _ => patch::transition(uid, None, &history[i - 1], status),
                 };
-                let body = serde_json::from_value(Value::Array(ops.expect("ops"))).expect("a patch");
+                let ops = serde_json::to_value(ops.expect("ops")).expect("operations");
+                let body = serde_json::from_value(ops).expect("a patch");
                 api.patch_status(name, &PatchParams::default(), &Patch::Json::<()>(body))
                     .await
                     .expect("written");

@@ -22,22 +22,22 @@ use ratchet_state_machine::lock::Lock;
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::operation::Event;
 use ratchet_state_machine::operation::load::LoadEvent;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
 /// Sends a patch as the controller does, and says what the reply means.
-async fn send(client: &Client, op: &DataOperation, ops: Vec<Value>) -> Result<DataOperation, Reply> {
-    let sent = cluster::legal::patch_status(client, op, Value::Array(ops), false).await;
+async fn send(client: &Client, op: &DataOperation, ops: patch::Ops) -> Result<DataOperation, Reply> {
+    let sent = cluster::legal::patch_status(client, op, serde_json::to_value(ops).unwrap(), false).await;
     sent.map_err(|error| classify(Some(&error)))
 }
 
 /// The transition from one record to the next as a patch.
-fn transition(op: &DataOperation, generation: Option<i64>, from: &Record, to: &Record) -> Vec<Value> {
+fn transition(op: &DataOperation, generation: Option<i64>, from: &Record, to: &Record) -> patch::Ops {
     let (from, to) = (DataOperationStatus::from_record(from), DataOperationStatus::from_record(to));
     patch::transition(op.uid(), generation, &from, &to).unwrap()
 }
 
-fn first(op: &DataOperation, record: &Record) -> Vec<Value> {
+fn first(op: &DataOperation, record: &Record) -> patch::Ops {
     patch::birth(op.uid(), &DataOperationStatus::from_record(record)).unwrap()
 }
 

@@ -1,5 +1,5 @@
 //! Does every seed run clean? Without arguments: the fixed corpus. `--seeds N [--from S] [--threads T]` plays N seeds,
-//! `--seed S [--trace]` one.
+//! `--seed S [--trace]` one; `--calm` leaves out whatever goes wrong, and all replicas but one.
 //!
 //! ```text
 //!   cargo test --release --test seeds -- --seeds 1000000
@@ -14,6 +14,10 @@ use simulation::{Plan, Report, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Most of a run is JSON that comes and goes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds of the corpus that every test run plays.
 const CORPUS: u64 = 200;
 
@@ -23,11 +27,56 @@ struct Arguments {
     threads: u64,
     one: Option<u64>,
     trace: bool,
+    calm: bool,
+}
+
+impl Arguments {
+    fn plan(&self, seed: u64) -> Plan {
+        let plan = Plan::of(seed);
+        if self.calm { plan.alone() } else { plan }
+    }
+}
+
+/// What all runs came to.
+#[derive(Default)]
+struct Sum {
+    finished: AtomicU64,
+    events: AtomicU64,
+    faults: AtomicU64,
+    /// Over all histories: the same seeds give the same.
+    hash: AtomicU64,
+    slowest: AtomicU64,
+    failed: Mutex<Vec<u64>>,
+}
+
+impl Sum {
+    fn add(&self, seed: u64, report: &Report) {
+        let own = report.hash.wrapping_mul(seed.wrapping_mul(2).wrapping_add(1));
+        self.finished.fetch_add(report.finished, Ordering::Relaxed);
+        self.events.fetch_add(report.events, Ordering::Relaxed);
+        self.faults.fetch_add(report.faults, Ordering::Relaxed);
+        self.hash.fetch_add(own, Ordering::Relaxed);
+        self.slowest.fetch_max(u64::try_from(report.recovery_ms).unwrap_or(0), Ordering::Relaxed);
+        if !report.violations.is_empty() {
+            println!("seed {seed}: {:?}", report.violations);
+            println!("  replay: cargo test --release --test seeds -- --seed {seed} --trace");
+            self.failed.lock().unwrap().push(seed);
+        }
+    }
+}
+
+/// Seconds of CPU time that this process has used; `None` where there is no /proc.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // After the name of the program, which may have spaces: user and system time, in hundredths.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<f64>().ok();
+    Some((next()? + next()?) / 100.0)
 }
 
 fn arguments() -> Arguments {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let mut all = Arguments { from: 0, seeds: CORPUS, threads: cores, one: None, trace: false };
+    let mut all = Arguments { from: 0, seeds: CORPUS, threads: cores, one: None, trace: false, calm: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.replace('_', "").parse().ok());
@@ -37,6 +86,7 @@ fn arguments() -> Arguments {
             "--threads" => all.threads = number().expect("--threads T"),
             "--seed" => all.one = Some(number().expect("--seed S")),
             "--trace" => all.trace = true,
+            "--calm" => all.calm = true,
             // The test runner's own words (--nocapture, a filter, ...) mean nothing here.
             _ => {}
         }
@@ -48,47 +98,48 @@ fn arguments() -> Arguments {
 fn main() {
     let arguments = arguments();
     if let Some(seed) = arguments.one {
-        let report = run(&Plan::of(seed), arguments.trace);
+        let report = run(&arguments.plan(seed), arguments.trace);
         print!("{}", report.trace);
         println!("{:#?}", Report { trace: String::new(), ..report.clone() });
         std::process::exit(i32::from(!report.violations.is_empty()));
     }
-    let begun = std::time::Instant::now();
-    let (next, finished, faults) = (AtomicU64::new(arguments.from), AtomicU64::new(0), AtomicU64::new(0));
-    let (failed, slowest) = (Mutex::new(Vec::new()), AtomicU64::new(0));
+    let (begun, spent) = (std::time::Instant::now(), cpu_seconds());
+    let (next, sum) = (AtomicU64::new(arguments.from), Sum::default());
     let end = arguments.from + arguments.seeds;
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || failed.lock().unwrap().len() >= 10 {
+                    if seed >= end || sum.failed.lock().unwrap().len() >= 10 {
                         break;
                     }
-                    let report = run(&Plan::of(seed), false);
-                    finished.fetch_add(report.finished, Ordering::Relaxed);
-                    faults.fetch_add(report.faults, Ordering::Relaxed);
-                    slowest.fetch_max(u64::try_from(report.recovery_ms).unwrap_or(0), Ordering::Relaxed);
-                    if !report.violations.is_empty() {
-                        println!("seed {seed}: {:?}", report.violations);
-                        println!("  replay: cargo test --release --test seeds -- --seed {seed} --trace");
-                        failed.lock().unwrap().push(seed);
-                    }
+                    sum.add(seed, &run(&arguments.plan(seed), false));
                 }
             });
         }
     });
     let took = begun.elapsed().as_secs_f64();
-    let (finished, failed) = (finished.into_inner(), failed.into_inner().unwrap().len());
+    let cpu = cpu_seconds().zip(spent).map(|(now, then)| now - then);
+    let (finished, failed) = (sum.finished.into_inner(), sum.failed.into_inner().unwrap().len());
     println!(
-        "{} seeds in {took:.1} s on {} threads: {finished} operations ({:.0} a second and thread), {} faults, \
-         slowest recovery {} s of virtual time",
+        "{} seeds in {took:.1} s on {} threads: {finished} operations, {} events, {} faults, slowest recovery {} s of \
+         virtual time, histories {:016x}",
         arguments.seeds,
         arguments.threads,
-        finished as f64 / took / arguments.threads as f64,
-        faults.into_inner(),
-        slowest.into_inner() / 1000,
+        sum.events.into_inner(),
+        sum.faults.into_inner(),
+        sum.slowest.into_inner() / 1000,
+        sum.hash.into_inner(),
     );
+    if let Some(cpu) = cpu {
+        let (seeds, operations) = (arguments.seeds as f64, finished as f64);
+        println!(
+            "{cpu:.2} s of CPU time: {:.2} ms a seed, {:.0} operations a second",
+            cpu * 1000.0 / seeds,
+            operations / cpu
+        );
+    }
     println!(
         "test result: {}. {} passed; {failed} failed",
         if failed == 0 { "ok" } else { "FAILED" },

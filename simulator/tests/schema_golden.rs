@@ -16,8 +16,7 @@ fn object(spec: &Value) -> Value {
 /// Pruned and defaulted, as the server does before it stores or compares.
 fn prepared(schema: &Schema, spec: &Value) -> (Value, Vec<String>) {
     let mut object = object(spec);
-    let gone = schema.prune(&mut object);
-    schema.default(&mut object);
+    let gone = schema.shape(&mut object);
     (object, gone)
 }
 

@@ -39,8 +39,7 @@ fn cases() -> Vec<Value> {
 
 fn prepared(schema: &Schema, object: &Value) -> Value {
     let mut object = object.clone();
-    schema.prune(&mut object);
-    schema.default(&mut object);
+    schema.shape(&mut object);
     object
 }
 

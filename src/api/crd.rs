@@ -334,7 +334,7 @@ mod tests {
                     "apiVersion": "ratchet.dev/v1alpha1", "kind": "CacheCluster",
                     "metadata": {"name": "c"}, "spec": spec,
                 });
-                schema.default(&mut object);
+                schema.shape(&mut object);
                 object
             };
             schema.validate(&object(spec), old.map(object).as_ref(), Rules::All).len()

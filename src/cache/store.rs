@@ -129,15 +129,17 @@ fn older<K: Cached>(a: &K, b: &K) -> bool {
 
 impl<K: Cached> Inner<K> {
     fn put(&mut self, key: Key, object: Arc<K>) -> Option<Arc<K>> {
-        let new: BTreeSet<IndexKey> = object.indexes().into_iter().collect();
+        let new = object.indexes();
         let old = self.objects.insert(key.clone(), object);
-        let before: BTreeSet<IndexKey> =
-            old.as_ref().map(|o| o.indexes().into_iter().collect()).unwrap_or_default();
-        for gone in before.difference(&new) {
-            self.unindex(gone, &key);
-        }
-        for added in new.difference(&before) {
-            self.index.entry(added.clone()).or_default().insert(key.clone());
+        let before = old.as_ref().map(|o| o.indexes()).unwrap_or_default();
+        // Most changes leave an object where it is.
+        if before != new {
+            for gone in before.iter().filter(|b| !new.contains(b)) {
+                self.unindex(gone, &key);
+            }
+            for added in new {
+                self.index.entry(added).or_default().insert(key.clone());
+            }
         }
         old
     }

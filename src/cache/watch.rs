@@ -1,10 +1,10 @@
 //! One watch of one kind: its own stream, its own backoff, a time-out of at most a minute (a connection that died
 //! silently is noticed by then), and a guard that sets aside what cannot be read.
 
+use super::guard::Guarded;
 use super::pause::Pauses;
 use super::store::{Cached, Change, Key, Store};
 use futures::StreamExt as _;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, ListSemantic};
 use kube::{Api, Client, ResourceExt};
@@ -33,7 +33,7 @@ impl Default for WatchOptions {
 
 /// The API of a namespaced kind, within the namespace that the options name.
 #[must_use]
-pub fn namespaced<K>(client: &Client, options: &WatchOptions) -> Api<DeserializeGuard<K>>
+pub fn namespaced<K>(client: &Client, options: &WatchOptions) -> Api<Guarded<K>>
 where
     K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
 {
@@ -45,7 +45,7 @@ where
 
 /// Keeps `store` up to date until the future is dropped; tells `changed` of every change.
 pub async fn watch<K>(
-    guarded: Api<DeserializeGuard<K>>,
+    guarded: Api<Guarded<K>>,
     store: Arc<Store<K>>,
     options: WatchOptions,
     changed: impl Fn(&Change<K>) + Send,
@@ -99,7 +99,7 @@ pub async fn watch<K>(
     }
 }
 
-fn seen<K: Cached>(store: &Store<K>, object: DeserializeGuard<K>, changed: &impl Fn(&Change<K>)) {
+fn seen<K: Cached>(store: &Store<K>, object: Guarded<K>, changed: &impl Fn(&Change<K>)) {
     match object.0 {
         Ok(object) => {
             if let Some(change) = store.apply(object) {

@@ -156,7 +156,7 @@ async fn show(ctx: &Ctx, cluster: &CacheCluster, status: &CacheClusterStatus) ->
     ]);
     let api: Api<CacheCluster> =
         Api::namespaced(ctx.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default());
-    match write::patch(ctx, &api, Part::Status, name, ops).await {
+    match write::patch(ctx, &api, Part::Status, name, &ops).await {
         Ok(written) => {
             ctx.changed_cluster(&ctx.clusters.replace(written));
             true
@@ -255,7 +255,7 @@ async fn take_over(ctx: &Ctx, lock: &TargetLock, own: &Claim) -> Result<(), Stri
         {"op": "replace", "path": "/spec/claim", "value": own},
     ]);
     let locks: Api<TargetLock> = Api::all(ctx.client.clone());
-    match write::patch(ctx, &locks, Part::Main, name, ops).await {
+    match write::patch(ctx, &locks, Part::Main, name, &ops).await {
         Ok(written) => {
             ctx.locks.replace(written);
             Ok(())

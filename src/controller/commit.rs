@@ -20,7 +20,6 @@ use ratchet_state_machine::lifecycle::Change;
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::operation::Event;
 use ratchet_state_machine::{invariant, spec};
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,10 +160,10 @@ async fn append(
     let generation = guarded.then(|| op.metadata.generation.unwrap_or(0));
     let mut ops = patch::transition(op.uid(), generation, before, &status)?;
     if ctx.broken(Mutation::DropUidTest) {
-        ops.retain(|o| o["op"] != "test" || o["path"] != "/metadata/uid");
+        ops.retain(|o| o.op != "test" || o.path != "/metadata/uid");
     }
     if ctx.broken(Mutation::DropSeqTest) {
-        ops.retain(|o| o["op"] != "test" || o["path"] != "/status/seq");
+        ops.retain(|o| o.op != "test" || o.path != "/status/seq");
     }
     let before = memory.own.clone();
     if let Some(intent) = &change.intent {
@@ -209,12 +208,12 @@ async fn send(
     ctx: &Ctx,
     op: &Arc<DataOperation>,
     record: &Record,
-    ops: Vec<Value>,
+    ops: patch::Ops,
     memory: &mut Memory,
 ) -> Committed {
     let name = op.metadata.name.as_deref().unwrap_or_default();
     let started = ctx.clock.instant();
-    let reply = write::patch(ctx, &api(ctx, op), Part::Status, name, Value::Array(ops)).await;
+    let reply = write::patch(ctx, &api(ctx, op), Part::Status, name, &ops).await;
     ctx.metrics.write_took(ctx.clock.instant().saturating_duration_since(started));
     match reply {
         Ok(object) => {

@@ -52,7 +52,7 @@ async fn patch_metadata(
     ops: serde_json::Value,
 ) -> Result<DataOperation, Reply> {
     let name = op.metadata.name.as_deref().unwrap_or_default();
-    write::patch(ctx, &commit::api(ctx, op), Part::Main, name, ops).await
+    write::patch(ctx, &commit::api(ctx, op), Part::Main, name, &ops).await
 }
 
 /// Takes the finalizer off an object that is being deleted.
@@ -160,7 +160,7 @@ async fn mark_unfinished(ctx: &Ctx, cluster: &CacheCluster, op: &DataOperation) 
     let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
     let api: Api<CacheCluster> = Api::namespaced(ctx.client.clone(), namespace);
     let target = cluster.metadata.name.as_deref().unwrap_or_default();
-    match write::patch(ctx, &api, Part::Status, target, ops).await {
+    match write::patch(ctx, &api, Part::Status, target, &ops).await {
         Ok(_) => true,
         Err(reply) => reply == Reply::Gone,
     }

@@ -116,7 +116,7 @@ async fn put(ctx: &Ctx, lock: &Arc<TargetLock>, next: &Lock, memory: &mut Memory
         {"op": "replace", "path": "/metadata/resourceVersion", "value": lock.metadata.resource_version},
         {"op": "add", "path": "/spec/lock", "value": next},
     ]);
-    match write::patch(ctx, &api(ctx), Part::Main, name, ops).await {
+    match write::patch(ctx, &api(ctx), Part::Main, name, &ops).await {
         Ok(written) => {
             ctx.metrics.lock_write();
             ctx.changed_lock(&ctx.locks.replace(written));

@@ -184,7 +184,7 @@ async fn show(ctx: &Ctx, load: &DataLoad, status: DataLoadStatus) -> Option<Dura
         {"op": "replace", "path": "/metadata/resourceVersion", "value": load.metadata.resource_version},
         {"op": "add", "path": "/status", "value": status},
     ]);
-    match write::patch(ctx, &api(ctx, load), Part::Status, name, ops).await {
+    match write::patch(ctx, &api(ctx, load), Part::Status, name, &ops).await {
         Ok(written) => {
             ctx.metrics.mirror_write();
             ctx.loads.replace(written);

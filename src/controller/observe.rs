@@ -163,8 +163,7 @@ pub fn deleting_for_ms(ctx: &Ctx, op: &DataOperation) -> Option<i64> {
 
 /// Milliseconds from the entry with which the present step began to the newest entry.
 fn step_began_ms(record: &Record) -> i64 {
-    let began =
-        record.tail.iter().rev().find(|e| e.open().is_ok_and(|b| b.from != b.to)).or(record.tail.first());
+    let began = record.tail.iter().rev().find(|e| e.moves().unwrap_or(false)).or(record.tail.first());
     match (began.and_then(|e| e.time()), record.last().and_then(|e| e.time())) {
         (Some(a), Some(b)) => (b - a).num_milliseconds().max(0),
         _ => 0,

@@ -7,6 +7,7 @@ use ratchet_state_machine::lifecycle::Change;
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::operation::Event;
 use ratchet_state_machine::spec::OperationSpec;
+use serde_json::{Value, json};
 
 fn records(n: usize) -> Vec<Record> {
     let spec: OperationSpec =
@@ -40,7 +41,7 @@ fn records(n: usize) -> Vec<Record> {
 /// Applies a patch to an object as the API server does.
 fn applied(object: &Value, ops: Ops) -> Result<Value, json_patch::PatchError> {
     let mut object = object.clone();
-    let patch: json_patch::Patch = serde_json::from_value(Value::Array(ops)).unwrap();
+    let patch: json_patch::Patch = serde_json::from_value(serde_json::to_value(ops).unwrap()).unwrap();
     json_patch::patch(&mut object, &patch).map(|()| object)
 }
 
@@ -99,4 +100,46 @@ fn a_display_without_a_change_is_no_write() {
     let shown = DataOperationStatus { finished_at: Some("x".into()), ..status.clone() };
     let got = applied(&object(Some(&status)), display("u", &status, &shown).unwrap()).unwrap();
     assert_eq!(got, object(Some(&shown)));
+}
+
+#[test]
+fn every_field_that_differs_is_written_under_its_name() {
+    let old = DataOperationStatus::from_record(&records(2)[0]);
+    let mut whole = serde_json::to_value(DataOperationStatus::from_record(&records(2)[1])).unwrap();
+    for (name, value) in [
+        ("phase", json!("Stuck")),
+        ("step", json!("else")),
+        ("kind", json!("else")),
+        ("machineVersion", json!(70)),
+        ("round", json!(71)),
+        ("handledRetry", json!(72)),
+        ("failures", json!(73)),
+        ("cancelNoted", json!(true)),
+        ("plan", json!({"hash": "else"})),
+        ("sealedThrough", json!(1)),
+        ("progress", json!({"done": 1, "total": 2, "unit": "b", "percent": "50%", "rate": 0, "eta": ""})),
+        ("waitingOn", json!({"reason": "r", "message": "m"})),
+        ("startedAt", json!("s")),
+        ("finishedAt", json!("f")),
+    ] {
+        whole[name] = value;
+    }
+    whole["intent"] = json!({"effect": {"stopLoad": {"path": 0}}, "token": "t", "writer": "w", "nonce": "n",
+        "fence": {"epoch": 1, "attempt": 1}, "sendForMs": 1});
+    whole["conditions"] = json!([{"type": "Finished", "status": "True", "reason": "r", "message": "m",
+        "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1}]);
+    let new: DataOperationStatus = serde_json::from_value(whole.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&new).unwrap(), whole, "nothing is left out");
+    let differing = whole
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(name, value)| object(Some(&old))["status"][*name] != **value);
+    assert_eq!(differing.count(), whole.as_object().unwrap().len(), "every field differs");
+    for (from, to) in [(&old, &new), (&new, &old)] {
+        let mut shown = object(Some(to));
+        shown["status"]["tail"] = object(Some(from))["status"]["tail"].clone();
+        let ops = display("u", from, to).unwrap();
+        assert_eq!(applied(&object(Some(from)), ops).unwrap(), shown);
+    }
 }

@@ -11,7 +11,6 @@ use crate::clock::ms_between;
 use ratchet_state_machine::decision::{Progress, WaitingOn};
 use ratchet_state_machine::effect::percent;
 use ratchet_state_machine::machine::Phase;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// Least time between two writes that show more of the same, in milliseconds.
@@ -178,7 +177,7 @@ async fn show(
             return true;
         }
     };
-    match write::patch(ctx, &super::commit::api(ctx, op), Part::Status, name, Value::Array(ops)).await {
+    match write::patch(ctx, &super::commit::api(ctx, op), Part::Status, name, &ops).await {
         Ok(object) => {
             ctx.metrics.display_write();
             if let Some(change) = ctx.operations.apply(object) {

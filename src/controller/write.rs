@@ -3,10 +3,9 @@
 use super::Ctx;
 use super::reply::{Reply, classify};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 /// Which part of an object a patch changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,19 +20,24 @@ pub enum Part {
 ///
 /// # Errors
 /// What the reply means.
-pub async fn patch<K>(ctx: &Ctx, api: &Api<K>, part: Part, name: &str, ops: Value) -> Result<K, Reply>
+pub async fn patch<K, O>(ctx: &Ctx, api: &Api<K>, part: Part, name: &str, ops: &O) -> Result<K, Reply>
 where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
+    O: Serialize + ?Sized,
 {
-    let body = serde_json::from_value::<json_patch::Patch>(ops)
-        .map_err(|e| Reply::Rule(format!("the patch does not parse: {e}")))?;
-    let (params, patch) = (PatchParams::default(), Patch::Json::<()>(body));
-    let reply = tokio::time::timeout(ctx.config.api_timeout, async {
-        match part {
-            Part::Main => api.patch(name, &params, &patch).await,
-            Part::Status => api.patch_status(name, &params, &patch).await,
-        }
-    });
+    let sub = match part {
+        Part::Main => "",
+        Part::Status => "/status",
+    };
+    // kube's own call wants the operations as a type of its own, out of which it makes the same text again.
+    let body =
+        serde_json::to_vec(ops).map_err(|e| Reply::Rule(format!("the patch does not serialise: {e}")))?;
+    let request = http::Request::patch(format!("{}/{name}{sub}", api.resource_url()))
+        .header(http::header::ACCEPT, "application/json")
+        .header(http::header::CONTENT_TYPE, "application/json-patch+json")
+        .body(body)
+        .map_err(|e| Reply::Rule(format!("there is no such request: {e}")))?;
+    let reply = tokio::time::timeout(ctx.config.api_timeout, ctx.client.request(request));
     judge(ctx, reply.await)
 }
 

@@ -19,6 +19,9 @@ use crate::spec::OperationSpec;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
+
+pub use crate::explain::explain;
 
 /// Longest `because`, in bytes.
 pub const MAX_BECAUSE: usize = 160;
@@ -50,6 +53,9 @@ pub struct Entry {
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub body: String,
 }
+
+/// Where the body has its digest.
+const HASH: &str = "hash";
 
 /// The inside of an entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -178,9 +184,9 @@ pub fn plan_hash(spec: &OperationSpec) -> Result<crate::ids::PlanHash, serde_jso
     Ok(crate::ids::PlanHash(hash(&[b"plan", text.as_bytes()])))
 }
 
-fn digest(previous: &Digest, entry: &Entry, body: &Body) -> Result<String, serde_json::Error> {
-    let bare = Body { hash: String::new(), ..body.clone() };
-    let text = canonical::to_string(&(entry.seq, &entry.at, &entry.event, &bare))?;
+/// The digest of an entry, given its body in canonical form and without the digest.
+fn digest(previous: &Digest, entry: &Entry, bare: &Value) -> Result<String, serde_json::Error> {
+    let text = serde_json::to_string(&(entry.seq, &entry.at, &entry.event, bare))?;
     Ok(hash(&[previous.0.as_bytes(), text.as_bytes()]))
 }
 
@@ -191,6 +197,22 @@ impl Entry {
     /// [`JournalError::Unreadable`].
     pub fn open(&self) -> Result<Body, JournalError> {
         serde_json::from_str(&self.body).map_err(|source| JournalError::Unreadable { seq: self.seq, source })
+    }
+
+    /// Whether the entry led to another step.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn moves(&self) -> Result<bool, JournalError> {
+        #[derive(Deserialize)]
+        struct Ends<'a> {
+            #[serde(borrow)]
+            from: Cow<'a, str>,
+            #[serde(borrow)]
+            to: Cow<'a, str>,
+        }
+        let ends: Result<Ends<'_>, _> = serde_json::from_str(&self.body);
+        ends.map(|e| e.from != e.to).map_err(|source| JournalError::Unreadable { seq: self.seq, source })
     }
 
     /// When the entry was written; `None` when the text is no time.
@@ -219,7 +241,7 @@ fn write(
         event: change.event.name().into(),
         body: String::new(),
     };
-    let mut body = Body {
+    let body = Body {
         by: by.by.clone(),
         because: crate::lifecycle::cut(by.because, MAX_BECAUSE),
         from: from.into(),
@@ -229,12 +251,15 @@ fn write(
         sealed_through: change.sealed_through,
         hash: String::new(),
     };
-    body.hash = digest(previous, &entry, &body).map_err(unreadable)?;
-    entry.body = canonical::to_string(&body).map_err(unreadable)?;
+    let mut body = canonical::to_value(&body).map_err(unreadable)?;
+    let digest = digest(previous, &entry, &body).map_err(unreadable)?;
+    body[HASH] = digest.as_str().into();
+    body.sort_all_objects();
+    entry.body = body.to_string();
     if entry.body.len() > MAX_BODY {
         return Err(JournalError::TooLong { seq, bytes: entry.body.len() });
     }
-    Ok((entry, Digest(body.hash)))
+    Ok((entry, Digest(digest)))
 }
 
 impl Record {
@@ -361,8 +386,12 @@ fn replay_one(
     let unreadable = |source| JournalError::Unreadable { seq, source };
     let body = entry.open()?;
     // What the digest does not see (unknown keys, white space, escapes) must not be there.
-    let text = canonical::to_string(&body).map_err(unreadable)?;
-    if text != entry.body || digest(previous, entry, &body).map_err(unreadable)? != body.hash {
+    let mut bare = canonical::to_value(&body).map_err(unreadable)?;
+    let text = bare.to_string();
+    if let Value::Object(fields) = &mut bare {
+        fields.remove(HASH);
+    }
+    if text != entry.body || digest(previous, entry, &bare).map_err(unreadable)? != body.hash {
         return Err(JournalError::Broken { seq });
     }
     let (kind, from) = match &record {
@@ -387,26 +416,6 @@ fn replay_one(
         });
     }
     Ok((body, after))
-}
-
-/// One line for a person: what the entry says.
-#[must_use]
-pub fn explain(entry: &Entry, body: &Body) -> String {
-    let mut line = format!("{} by {}", entry.event, body.by);
-    if body.from != body.to {
-        line.push_str(&format!(
-            ": {} -> {}",
-            if body.from.is_empty() { "(new)" } else { &body.from },
-            body.to
-        ));
-    }
-    if let Some(intent) = &body.intent {
-        line.push_str(&format!(", will {} (fence {})", intent.effect.name(), intent.fence));
-    }
-    if !body.because.is_empty() {
-        line.push_str(&format!(", because {}", body.because));
-    }
-    line
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 pub mod canonical;
 pub mod decision;
 pub mod effect;
+mod explain;
 pub mod ids;
 pub mod invariant;
 pub mod journal;

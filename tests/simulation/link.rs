@@ -14,7 +14,10 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use kube::client::Body;
 use ratchet_simulator::api::{Reply, Request, Response, User, Watch};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -201,7 +204,7 @@ impl Link {
                 tokio::time::sleep(Duration::from_millis(lag)).await;
             }
             let blind = || i64::try_from(outside.blind_until.load(Ordering::Relaxed)).unwrap_or(0);
-            while self.world.time.ms() < blind() {
+            while blind() > 0 && self.world.time.ms() < blind() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             self.world.gate(self.replica, self.life).await;
@@ -217,14 +220,16 @@ impl Link {
     }
 
     async fn write(self, request: Request) -> Result<http::Response<Answer>, Error> {
-        let crash = self.crash(about(&request));
+        let ops = status_patch(&request);
+        let crash = self.crash(about(&request, ops.as_deref()));
         let fate = fate(&self.world, self.world.weather().0);
         let what = format!("{} {}", request.method, short(&request.uri));
         if self.world.is_api_down() {
             self.world.note(format_args!("r{} {what}: nobody there", self.replica));
             return Err("connection refused".into());
         }
-        self.behind(&request);
+        self.behind(ops.as_deref());
+        let news = ops.as_deref().and_then(news);
         if crash == Some(false) {
             self.world.note(format_args!("r{} dies before {what}", self.replica));
             self.die().await;
@@ -268,7 +273,9 @@ impl Link {
             Fate::Lost => Err("connection reset before the reply".into()),
             Fate::Muddled(code) => Ok(said(code)),
             Fate::Fine | Fate::Doubled | Fate::Dropped | Fate::Refused(_) | Fate::Late(_) => {
-                self.hears(&request, &response);
+                if let Some((uid, seq)) = news.filter(|_| response.code < 300) {
+                    self.hears(uid, seq);
+                }
                 Ok(whole(response))
             }
         }
@@ -311,57 +318,78 @@ impl Link {
     }
 
     /// Nobody sends a transition from a state that it knows to be over.
-    fn behind(&self, request: &Request) {
-        let Some(ops) = status_patch(request) else { return };
-        let test =
-            |path: &str| ops.iter().find(|o| o["op"] == "test" && o["path"] == path).map(|o| &o["value"]);
-        let (Some(uid), Some(seq)) = (test("/metadata/uid").and_then(Value::as_str), test("/status/seq"))
-        else {
-            return;
-        };
+    fn behind(&self, ops: Option<&[Op<'_>]>) {
+        let from: Option<i64> = ops.and_then(|o| value(o, "test", "/status/seq"));
+        let (Some(uid), Some(seq)) = (ops.and_then(uid), from) else { return };
         let told =
             self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = told.get(uid).copied().unwrap_or(0);
+        let known = told.get(&uid).copied().unwrap_or(0);
         drop(told);
-        if seq.as_i64().is_some_and(|s| s < known) {
+        if seq < known {
             let why = format!("r{} writes from seq {seq} although it was told of {known}", self.replica);
             self.world.judge().object(why);
         }
     }
 
-    fn hears(&self, request: &Request, response: &Response) {
-        if response.code >= 300 || status_patch(request).is_none() {
-            return;
-        }
-        let object: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        if let (Some(uid), Some(seq)) = (object["metadata"]["uid"].as_str(), object["status"]["seq"].as_i64())
-        {
-            let mut told = self.world.replicas[self.replica]
-                .told
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            let known = told.entry(uid.to_owned()).or_default();
-            *known = seq.max(*known);
-        }
+    /// The replica is told that its status write stands.
+    fn hears(&self, uid: String, seq: i64) {
+        let mut told =
+            self.world.replicas[self.replica].told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = told.entry(uid).or_default();
+        *known = seq.max(*known);
     }
+}
+
+/// One operation of a JSON patch, as far as anybody here looks at it.
+#[derive(Deserialize)]
+struct Op<'a> {
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
+}
+
+/// What the first operation of a kind at a path has for a value.
+fn value<'a, T: Deserialize<'a>>(ops: &[Op<'a>], op: &str, path: &str) -> Option<T> {
+    let found = ops.iter().find(|o| o.op == op && o.path == path)?;
+    serde_json::from_str(found.value?.get()).ok()
+}
+
+/// The uid of the operation that a status patch is for.
+fn uid(ops: &[Op<'_>]) -> Option<String> {
+    value(ops, "test", "/metadata/uid")
+}
+
+/// Which state of which operation somebody knows of once a status patch has been carried out.
+fn news(ops: &[Op<'_>]) -> Option<(String, i64)> {
+    #[derive(Deserialize)]
+    struct Status {
+        seq: i64,
+    }
+    let written = || value(ops, "add", "/status").map(|s: Status| s.seq);
+    let seq = value(ops, "add", "/status/seq").or_else(written);
+    let stands = || value(ops, "test", "/status/seq");
+    Some((uid(ops)?, seq.or_else(stands)?))
 }
 
 /// Whether a write says that its operation has succeeded.
 fn ends_well(request: &Request) -> bool {
-    let phase = |o: &Value| o["path"] == "/status/phase" && o["value"] == "Succeeded";
-    status_patch(request).is_some_and(|ops| ops.iter().any(phase))
+    let well = |o: &Op<'_>| o.path == "/status/phase" && o.value.is_some_and(|v| v.get() == "\"Succeeded\"");
+    status_patch(request).is_some_and(|ops| ops.iter().any(well))
 }
 
 /// What a changing call is about.
-fn about(request: &Request) -> Sent {
+fn about(request: &Request, ops: Option<&[Op<'_>]>) -> Sent {
     if request.uri.contains("/targetlocks") {
         return Sent::Lock;
     }
     if request.uri.contains("/operationjournals") {
         return Sent::Segment;
     }
-    let Some(ops) = status_patch(request) else { return Sent::Other };
-    let sets = |path: &str| ops.iter().any(|o| o["op"] == "add" && o["path"] == path);
+    let Some(ops) = ops else { return Sent::Other };
+    let sets = |path: &str| ops.iter().any(|o| o.op == "add" && o.path == path);
     match (sets("/status/intent"), sets("/status/seq") || sets("/status")) {
         (true, _) => Sent::Intent,
         (false, true) => Sent::Transition,
@@ -369,7 +397,7 @@ fn about(request: &Request) -> Sent {
     }
 }
 
-fn status_patch(request: &Request) -> Option<Vec<Value>> {
+fn status_patch(request: &Request) -> Option<Vec<Op<'_>>> {
     let path = request.uri.split('?').next()?;
     (path.contains("/dataoperations/") && path.ends_with("/status"))
         .then(|| serde_json::from_slice(&request.body).ok())
@@ -398,7 +426,7 @@ fn controller() -> User {
 /// The path of a call without what is the same in all.
 fn short(uri: &str) -> &str {
     let path = uri.split('?').next().unwrap_or_default();
-    path.rsplit_once("/v1alpha1/").map_or(path, |(_, rest)| rest)
+    path.strip_prefix("/apis/ratchet.dev/v1alpha1/").unwrap_or(path)
 }
 
 /// A list or a watch: nothing after the resource.

@@ -8,6 +8,7 @@
 //!
 //! The oracle keeps a copy of the world of its own and shares no code with what it judges but the types.
 
+use ratchet_simulator::api::Change;
 use ratchet_state_machine::effect::Effect;
 use ratchet_state_machine::ids::{Fence, Token};
 use serde_json::Value;
@@ -79,7 +80,11 @@ fn number(v: &Value, path: &[&str]) -> i64 {
 }
 
 fn terminal(o: &Value) -> bool {
-    matches!(text(o, &["status", "phase"]), "Succeeded" | "Failed" | "Cancelled" | "RolledBack")
+    over(text(o, &["status", "phase"]))
+}
+
+fn over(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed" | "Cancelled" | "RolledBack")
 }
 
 /// Terminal, and everything is in segments.
@@ -133,13 +138,12 @@ impl Oracle {
     /// Whether nothing is left to do: every operation settled or gone, no hold.
     pub fn calm(&self) -> bool {
         self.operations.values().all(|o| settled(o) && o["metadata"]["deletionTimestamp"].is_null())
-            && self.locks.values().all(|l| l["spec"]["lock"]["holders"].as_array().is_none_or(Vec::is_empty))
+            && self.locks.values().all(|l| holders(l).is_empty())
     }
 
     /// Holders of the locks, for reports.
     pub fn holders(&self) -> Vec<String> {
-        let all =
-            self.locks.values().flat_map(|l| l["spec"]["lock"]["holders"].as_array().into_iter().flatten());
+        let all = self.locks.values().flat_map(|l| holders(l));
         all.map(|h| text(h, &["name"]).to_owned()).collect()
     }
 
@@ -149,16 +153,17 @@ impl Oracle {
     }
 
     /// A change is about to be committed.
-    pub fn committed(&mut self, kind: &str, deleted: bool, object: &Arc<Value>, now_ms: i64) {
-        match kind {
-            "DataOperation" => self.operation(deleted, object, now_ms),
+    pub fn committed(&mut self, change: &Change, now_ms: i64) {
+        let (deleted, object) = (change.type_ == "DELETED", &change.object);
+        match change.kind.kind.as_str() {
+            "DataOperation" => self.operation(deleted, object, change.bytes.len(), now_ms),
             "TargetLock" => self.lock(deleted, object),
             "OperationJournal" => self.journal(deleted, object),
             _ => {}
         }
     }
 
-    fn operation(&mut self, deleted: bool, new: &Arc<Value>, now_ms: i64) {
+    fn operation(&mut self, deleted: bool, new: &Arc<Value>, whole: usize, now_ms: i64) {
         let uid = text(new, &["metadata", "uid"]).to_owned();
         if deleted {
             self.operations.remove(&uid);
@@ -186,7 +191,7 @@ impl Oracle {
             self.object(format!("{name}: seq went from {was} to {is}"));
         }
         if before["phase"] != after["phase"] {
-            if terminal(&serde_json::json!({"status": {"phase": before["phase"]}})) {
+            if over(text(before, &["phase"])) {
                 self.object(format!("{name}: {} after {}", after["phase"], before["phase"]));
             }
             self.finished += u64::from(terminal(new));
@@ -197,7 +202,8 @@ impl Oracle {
         }
         self.intent(&name, before, new);
         self.tail(&uid, &name, before, after);
-        let size = after.to_string().len();
+        // The status is a part of the object: it is measured where it could be the largest so far.
+        let size = if whole > self.largest.min(MAX_STATUS) { after.to_string().len() } else { 0 };
         self.largest = self.largest.max(size);
         if size > MAX_STATUS {
             self.object(format!("{name}: a status of {size} bytes"));
@@ -253,11 +259,10 @@ impl Oracle {
         self.commits += 1;
         self.writes += 1;
         let uid = text(new, &["spec", "uid"]).to_owned();
-        let entries = new["spec"]["entries"].as_array().cloned().unwrap_or_default();
-        for entry in entries {
-            let seq = number(&entry, &["seq"]);
+        for entry in new["spec"]["entries"].as_array().into_iter().flatten() {
+            let seq = number(entry, &["seq"]);
             let slot = self.segments.entry(uid.clone()).or_default();
-            if slot.insert(seq, entry.clone()).is_some_and(|old| old != entry) {
+            if slot.insert(seq, entry.clone()).is_some_and(|old| old != *entry) {
                 self.object(format!("{uid}: two segments disagree about entry {seq}"));
             }
         }
@@ -272,10 +277,8 @@ impl Oracle {
         let old = self.locks.insert(name, Arc::clone(new));
         self.commits += 1;
         self.writes += 1;
-        let none = Vec::new();
-        let list = |v: &'_ Value| v["spec"]["lock"]["holders"].as_array().cloned().unwrap_or_default();
-        let before = old.as_ref().map_or(none, |o| list(o));
-        let after = list(new);
+        let before = old.as_ref().map_or(&[][..], |o| holders(o));
+        let after = holders(new);
         for (i, a) in after.iter().enumerate() {
             for b in &after[i + 1..] {
                 if conflict(a, b) {
@@ -284,7 +287,7 @@ impl Oracle {
                 }
             }
         }
-        for holder in &after {
+        for holder in after {
             let (hold, uid) = (number(holder, &["hold"]), text(holder, &["uid"]).to_owned());
             let other = self.grants.insert(hold, uid.clone());
             // A lock that somebody deletes after its last operation is gone remembers nothing: by design.
@@ -296,7 +299,7 @@ impl Oracle {
         if old.as_ref().is_some_and(|o| epoch(new) < epoch(o)) {
             self.object("the epoch of a lock fell");
         }
-        for holder in &before {
+        for holder in before {
             if !after.iter().any(|h| h["uid"] == holder["uid"] && h["hold"] == holder["hold"]) {
                 self.left(holder);
             }
@@ -349,29 +352,31 @@ impl Oracle {
     /// Nobody else works on the paths with a hold of its own.
     fn alone(&mut self, what: &str, landed: &Landed<'_>, op: &Value) {
         let uid = text(op, &["metadata", "uid"]);
-        let holders: Vec<Value> = self
+        let other = self
             .locks
             .values()
-            .flat_map(|l| l["spec"]["lock"]["holders"].as_array().into_iter().flatten().cloned())
-            .collect();
-        let other = holders.iter().find(|h| {
-            let paths = h["paths"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let mut paths = paths.filter(|p| overlap(p, landed.path));
-            text(h, &["uid"]) != uid && paths.next().is_some()
-        });
+            .flat_map(|l| holders(l))
+            .find(|h| text(h, &["uid"]) != uid && paths(h).any(|p| overlap(p, landed.path)));
         if let Some(other) = other
             && landed.changed
         {
-            let (own, name) = (text(op, &["metadata", "name"]), text(other, &["name"]));
+            let (own, name) = (text(op, &["metadata", "name"]), text(other, &["name"]).to_owned());
             self.object(format!("{what} of {own} landed while {name} holds the lock on its path"));
         }
     }
 }
 
+/// The holders of a lock.
+fn holders(lock: &Value) -> &[Value] {
+    lock["spec"]["lock"]["holders"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The paths of a holder.
+fn paths(holder: &Value) -> impl Iterator<Item = &str> {
+    holder["paths"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
 fn conflict(a: &Value, b: &Value) -> bool {
-    let paths = |h: &Value| -> Vec<String> {
-        h["paths"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     let exclusive = |h: &Value| h["mode"] == "Exclusive";
-    exclusive(a) || exclusive(b) || paths(a).iter().any(|x| paths(b).iter().any(|y| overlap(x, y)))
+    exclusive(a) || exclusive(b) || paths(a).any(|x| paths(b).any(|y| overlap(x, y)))
 }

@@ -261,6 +261,17 @@ impl Plan {
         calm
     }
 
+    /// The same for a single replica with a clock that is right, and without anything that goes wrong.
+    pub fn alone(&self) -> Self {
+        let calm = Self::calm(self.seed);
+        Self {
+            replicas: calm.replicas,
+            clocks: calm.clocks,
+            crash_points: calm.crash_points,
+            ..self.fault_free()
+        }
+    }
+
     /// How long a look at the engine may be older than what is written on its account, in milliseconds.
     pub fn slowest_ms(&self) -> i64 {
         let slow =

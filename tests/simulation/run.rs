@@ -31,6 +31,8 @@ pub struct Report {
     pub commits: u64,
     /// Faults that happened.
     pub faults: u64,
+    /// Lines of the account: calls, effects, faults, what people do.
+    pub events: u64,
     /// Operations that reached a terminal phase.
     pub finished: u64,
     /// Milliseconds from the end of the faults until everything was settled.
@@ -105,13 +107,14 @@ async fn scenario(plan: &Plan, keep_trace: bool) -> Report {
     tokio::time::sleep(Duration::from_secs(20)).await;
     let ends = ends(&world, plan);
     in_the_end(&world, plan, &ends);
-    let (hash, trace, _) = world.account();
+    let (hash, trace, events) = world.account();
     let calls = world.replicas.iter().map(|r| r.calls.load(Ordering::Relaxed)).collect();
     let judge = world.judge();
     Report {
         violations: judge.violations.clone(),
         hash,
         trace,
+        events,
         ends,
         commits: judge.commits,
         faults: world.faults.load(Ordering::Relaxed),

@@ -141,7 +141,7 @@ impl World {
             if gone || !change.object["metadata"]["deletionTimestamp"].is_null() {
                 told.notify_one();
             }
-            lock(&judge).committed(&change.kind.kind, gone, &change.object, time.ms());
+            lock(&judge).committed(change, time.ms());
             Ok(())
         };
         let uids = AtomicU64::new(plan.seed.wrapping_mul(0x9E37_79B9));
@@ -239,6 +239,12 @@ impl World {
         u64::try_from(self.time.ms()).unwrap_or(0) + ms
     }
 
+    /// Whether it is not that late yet; most of the time there is nothing to wait for, and nobody looks at the clock.
+    fn before(&self, then: &AtomicU64) -> bool {
+        let then = then.load(Ordering::Relaxed);
+        then > 0 && self.until(0) < then
+    }
+
     /// The API server answers nobody for a while.
     pub fn api_down(&self, ms: u64) {
         self.api_down_until.store(self.until(ms), Ordering::Relaxed);
@@ -246,7 +252,7 @@ impl World {
 
     /// Whether the API server answers nobody.
     pub fn is_api_down(&self) -> bool {
-        self.until(0) < self.api_down_until.load(Ordering::Relaxed)
+        self.before(&self.api_down_until)
     }
 
     /// The engine answers nobody for a while.
@@ -256,7 +262,7 @@ impl World {
 
     /// Whether the engine answers nobody.
     pub fn is_engine_down(&self) -> bool {
-        self.until(0) < self.engine_down_until.load(Ordering::Relaxed)
+        self.before(&self.engine_down_until)
     }
 
     /// A replica is frozen for a while.
@@ -272,7 +278,7 @@ impl World {
     /// Milliseconds by which a replica's watches lag now.
     pub fn lag_of(&self, replica: usize) -> u64 {
         let (by, until) = *lock(&self.replicas[replica].lag);
-        if self.until(0) < until { by } else { 0 }
+        if by > 0 && self.until(0) < until { by } else { 0 }
     }
 
     /// A replica's watches say nothing for a while.
@@ -306,10 +312,10 @@ impl World {
             if outside.life.load(Ordering::Relaxed) != life {
                 std::future::pending::<()>().await;
             }
-            let (now, until) = (self.until(0), outside.frozen_until.load(Ordering::Relaxed));
-            if now >= until {
+            if !self.before(&outside.frozen_until) {
                 return;
             }
+            let (now, until) = (self.until(0), outside.frozen_until.load(Ordering::Relaxed));
             tokio::time::sleep(std::time::Duration::from_millis(until - now)).await;
         }
     }

@@ -13,6 +13,7 @@ mod failure;
 pub mod kind;
 mod meta;
 mod openapi;
+mod operations;
 mod patch;
 mod read;
 mod render;
@@ -94,6 +95,8 @@ pub struct Change {
     pub kind: Arc<Kind>,
     /// The object after it (before it, with the new resourceVersion, when it is DELETED).
     pub object: Arc<Value>,
+    /// The same, serialised.
+    pub bytes: Bytes,
 }
 
 /// Who calls.

@@ -2,16 +2,14 @@
 
 use super::call::{Call, Unknown};
 use super::failure::{Answer, Failure};
+use super::operations::{carry_out, operations};
 use super::route::Target;
 use super::store::State;
 use super::write::{media_type, shape, syntax};
 use super::{Kind, Response, check, meta, render};
 use crate::schema::Cause;
-use json_patch::PatchOperation;
 use serde_json::{Map, Value};
-
-/// The limit of a JSON patch.
-const MAX_OPERATIONS: usize = 10_000;
+use std::sync::Arc;
 
 const CUSTOM: &str =
     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
@@ -43,11 +41,9 @@ impl State {
         }
         let key = meta::key(&target.namespace, name);
         let old = self.get(&target.table, &key).cloned().ok_or_else(|| Failure::not_found(kind, name))?;
-        let mut new = (*old.value).clone();
-        if !render::same(kind, &self.storage(target)) {
-            super::builtin::convert(&mut new, kind);
-        }
-        apply(form, &mut new, &call.request.body)?;
+        let other = !render::same(kind, &self.storage(target));
+        let shown = if other { render::converted(&old.value, kind) } else { Arc::clone(&old.value) };
+        let mut new = apply(form, &shown, &call.request.body)?;
         let refuse = |new: &str, why: &str| {
             let message = format!("Invalid value: {}: {why}", Value::from(new));
             let cause = Cause { reason: "FieldValueInvalid", message, field: "patch".into() };
@@ -74,12 +70,12 @@ impl State {
         // A refusal shows the object as the patch left it, with the fields that are not known.
         let whole = (call.unknown == Unknown::Strict).then(|| new.to_string());
         let shaped = shape(kind, &mut new);
-        let shown = |new: &Value| whole.unwrap_or_else(|| new.to_string());
+        let left = |new: &Value| whole.unwrap_or_else(|| new.to_string());
         let refused = match shaped {
             Ok(unknown) => call.unknown_fields(unknown),
             Err(why) => Err(why),
         };
-        refused.map_err(|why| refuse(&shown(&new), &why))?;
+        refused.map_err(|why| refuse(&left(&new), &why))?;
         named(target, name, &mut new)?;
         self.update(call, target, &old, new)
     }
@@ -138,10 +134,10 @@ fn form(call: &Call<'_>, kind: &Kind) -> Answer<Form> {
     }
 }
 
-fn apply(form: Form, object: &mut Value, body: &[u8]) -> Answer<()> {
+/// The object as the patch leaves it.
+fn apply(form: Form, old: &Value, body: &[u8]) -> Answer<Value> {
     if let Form::Operations = form {
-        let operations = operations(body)?;
-        return operations.iter().try_for_each(|op| operation(object, op).ok_or_else(Failure::unprocessable));
+        return carry_out(operations(body)?, old).ok_or_else(Failure::unprocessable);
     }
     let decoding = |why: String| Failure::bad_request(format!("error decoding patch: {why}"));
     let mut patch: Value = serde_json::from_slice(body).map_err(|e| decoding(syntax(&e, body)))?;
@@ -153,171 +149,15 @@ fn apply(form: Form, object: &mut Value, body: &[u8]) -> Answer<()> {
         let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
         return Err(decoding(why));
     }
+    let mut object = old.clone();
     match form {
-        Form::Strategic => strategic(object, patch),
+        Form::Strategic => strategic(&mut object, patch),
         Form::Merge | Form::Operations => {
             prune_lists(&mut patch, false);
-            json_patch::merge(object, &patch);
+            json_patch::merge(&mut object, &patch);
         }
     }
-    Ok(())
-}
-
-fn operations(body: &[u8]) -> Answer<Vec<PatchOperation>> {
-    let decoding = |why: String| Failure::bad_request(format!("error decoding patch: {why}"));
-    let limited = |n: usize| {
-        if n <= MAX_OPERATIONS {
-            return Ok(());
-        }
-        let what = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {n}");
-        Err(Failure::too_large(&what))
-    };
-    if let Ok(operations) = read_operations(body) {
-        limited(operations.len())?;
-        return Ok(operations);
-    }
-    let patch: Value = serde_json::from_slice(body).map_err(|e| decoding(syntax(&e, body)))?;
-    match patch {
-        // For Go, null is an empty list.
-        Value::Null => Ok(Vec::new()),
-        Value::Array(operations) => {
-            limited(operations.len())?;
-            if let Some(odd) = operations.iter().find(|o| !o.is_object()) {
-                let found = check::json_type(odd);
-                return Err(decoding(format!(
-                    "json: cannot unmarshal {found} into Go value of type handlers.jsonPatchOp"
-                )));
-            }
-            Err(Failure::unprocessable())
-        }
-        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
-            let found = check::json_type(&other);
-            let why = format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
-            Err(decoding(why))
-        }
-    }
-}
-
-/// Reads a list of operations. Of a path, the library of the real server drops what is in front of the first slash.
-fn read_operations(body: &[u8]) -> serde_json::Result<Vec<PatchOperation>> {
-    let mut all: Value = serde_json::from_slice(body)?;
-    for operation in all.as_array_mut().into_iter().flatten() {
-        if let Value::Object(operation) = operation {
-            // Of an operation without a value, it is null.
-            operation.entry("value").or_insert(Value::Null);
-        }
-        for field in ["path", "from"] {
-            if let Some(Value::String(path)) = operation.get_mut(field)
-                && let Some(slash) = path.find('/')
-            {
-                path.drain(..slash);
-            }
-        }
-    }
-    serde_json::from_value(all)
-}
-
-/// One operation, as the library of the real server does it: a `replace` of a missing key adds it, and a `test` for
-/// null holds when nothing is there.
-fn operation(object: &mut Value, operation: &PatchOperation) -> Option<()> {
-    match operation {
-        PatchOperation::Add(op) => put(object, op.path.as_str(), op.value.clone(), true),
-        PatchOperation::Replace(op) => put(object, op.path.as_str(), op.value.clone(), false),
-        PatchOperation::Remove(op) => take(object, op.path.as_str()).map(drop),
-        PatchOperation::Move(op) => {
-            let value = take(object, op.from.as_str())?;
-            put(object, op.path.as_str(), value, true)
-        }
-        PatchOperation::Copy(op) => {
-            let value = look(object, op.from.as_str())?.clone();
-            put(object, op.path.as_str(), value, true)
-        }
-        PatchOperation::Test(op) => (*look(object, op.path.as_str())? == op.value).then_some(()),
-    }
-}
-
-/// The path of the parent, and the last part.
-fn split(path: &str) -> Option<(&str, String)> {
-    let (parent, last) = path.rsplit_once('/')?;
-    Some((parent, unescaped(last)))
-}
-
-fn unescaped(part: &str) -> String {
-    part.replace("~1", "/").replace("~0", "~")
-}
-
-/// A place in a list of `length`; a negative one counts from its end.
-fn index(part: &str, length: usize) -> Option<usize> {
-    let at: i64 = part.parse().ok()?;
-    let length = i64::try_from(length).ok()?;
-    let at = if at < 0 { at + length } else { at };
-    (0..length).contains(&at).then(|| usize::try_from(at).ok())?
-}
-
-/// What is there; null where an object has no such key.
-fn look<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
-    const NOTHING: &Value = &Value::Null;
-    if path.is_empty() {
-        return Some(object);
-    }
-    let (parent, last) = split(path)?;
-    match walk(object, parent)? {
-        Value::Object(map) => Some(map.get(&last).unwrap_or(NOTHING)),
-        Value::Array(list) => list.get(index(&last, list.len())?),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    }
-}
-
-fn walk<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
-    path.split('/').skip(1).try_fold(object, |here, part| match here {
-        Value::Object(map) => map.get(&unescaped(part)),
-        Value::Array(list) => list.get(index(part, list.len())?),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    })
-}
-
-fn walk_mut<'v>(object: &'v mut Value, path: &str) -> Option<&'v mut Value> {
-    path.split('/').skip(1).try_fold(object, |here, part| match here {
-        Value::Object(map) => map.get_mut(&unescaped(part)),
-        Value::Array(list) => {
-            let at = index(part, list.len())?;
-            list.get_mut(at)
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    })
-}
-
-fn put(object: &mut Value, path: &str, value: Value, insert: bool) -> Option<()> {
-    if path.is_empty() {
-        *object = value;
-        return Some(());
-    }
-    let (parent, last) = split(path)?;
-    match walk_mut(object, parent)? {
-        Value::Object(map) => {
-            map.insert(last, value);
-        }
-        Value::Array(list) if insert && last == "-" => list.push(value),
-        Value::Array(list) if insert => list.insert(index(&last, list.len() + 1)?, value),
-        Value::Array(list) => {
-            let at = index(&last, list.len())?;
-            *list.get_mut(at)? = value;
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
-    }
-    Some(())
-}
-
-fn take(object: &mut Value, path: &str) -> Option<Value> {
-    let (parent, last) = split(path)?;
-    match walk_mut(object, parent)? {
-        Value::Object(map) => map.remove(&last),
-        Value::Array(list) => {
-            let at = index(&last, list.len())?;
-            Some(list.remove(at))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    }
+    Ok(object)
 }
 
 /// Of objects in the lists of a merge patch, fields that are null are left out; elsewhere a null removes.

@@ -66,10 +66,16 @@ pub(crate) fn converted(object: &Arc<Value>, kind: &Kind) -> Arc<Value> {
     Arc::new(object)
 }
 
+/// A value as bytes: what `to_string` gives, without the way through a formatter.
+pub(crate) fn bytes(value: &Value) -> Bytes {
+    // Keys are strings: there is nothing that could fail.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
 /// One object.
 pub(crate) fn one(kind: &Kind, object: &Arc<Value>, format: Format, now: DateTime<Utc>) -> Bytes {
     match format {
-        Format::Json => object.to_string().into(),
+        Format::Json => bytes(object),
         Format::Partial => partial(object).to_string().into(),
         Format::Table(include) => {
             let list = json!({"resourceVersion": meta::version(object)});

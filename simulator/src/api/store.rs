@@ -10,7 +10,7 @@
 
 use super::failure::{Answer, Failure};
 use super::watch::Line;
-use super::{Change, Kind, Options, builtin, meta, route};
+use super::{Change, Kind, Options, builtin, meta, render, route};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -41,7 +41,7 @@ impl Entry {
 }
 
 fn serialise(kind: &Kind, value: &Value) -> (Bytes, usize) {
-    let (None, Some(map)) = (&kind.schema, value.as_object()) else { return (value.to_string().into(), 0) };
+    let (None, Some(map)) = (&kind.schema, value.as_object()) else { return (render::bytes(value), 0) };
     // Built-in kinds come with the kind first, so that a list can leave it out.
     let mut text = format!(
         "{{\"kind\":{},\"apiVersion\":{},",
@@ -234,7 +234,8 @@ impl State {
         }
         if let (false, Some(sink)) = (self.quiet, &self.options.sink) {
             let kind = into.kind.clone();
-            let change = Change { revision, type_, kind, object: entry.value.clone() };
+            let (object, bytes) = (entry.value.clone(), entry.bytes.clone());
+            let change = Change { revision, type_, kind, object, bytes };
             sink(&change).map_err(|why| Failure::internal(&why))?;
         }
         self.revision = revision;

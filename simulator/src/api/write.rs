@@ -128,8 +128,7 @@ pub(crate) fn shape(kind: &Kind, object: &mut Value) -> Result<Vec<String>, Stri
         unknown.extend(builtin::prune(kind, object));
     }
     if let Some(schema) = &kind.schema {
-        unknown.extend(schema.prune(object));
-        schema.default(object);
+        unknown.extend(schema.shape(object));
     }
     Ok(unknown)
 }

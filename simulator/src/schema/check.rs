@@ -91,7 +91,11 @@ impl Walk {
         if node.limits.max_length.is_some() || node.limits.min_length.is_some() {
             let most = node.limits.max_length.unwrap_or(u64::MAX);
             let least = node.limits.min_length.unwrap_or(0);
-            // Bytes bound the characters from above: most strings need no count.
+            // A character has from one to four bytes: most strings need no count.
+            let bytes = text.len() as u64;
+            if bytes <= most && bytes.div_ceil(4) >= least {
+                return true;
+            }
             let length = if text.is_ascii() { text.len() } else { text.chars().count() } as u64;
             if length > most {
                 self.causes.push(cause::too_long(path.field(), most));

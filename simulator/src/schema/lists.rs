@@ -52,13 +52,17 @@ fn walk(node: &Node, value: &Value, path: &Path<'_>, causes: &mut Vec<Cause>) {
 
 /// Tells of the second of equal items, not of the third.
 fn unique(node: &Node, items: &[Value], path: &Path<'_>, causes: &mut Vec<Cause>) {
-    let marks: Vec<Value> = match &node.list {
-        List::Atomic => return,
-        List::Set => items.to_vec(),
-        List::Map(keys) => items.iter().map(|i| mark(i, keys)).collect(),
+    if node.list == List::Atomic {
+        return;
+    }
+    let same = |a: &Value, b: &Value| match &node.list {
+        List::Atomic => false,
+        List::Set => a == b,
+        List::Map(keys) => keys.iter().all(|k| a.get(k) == b.get(k)),
     };
-    for (index, mark) in marks.iter().enumerate() {
-        if marks[..index].iter().filter(|m| *m == mark).count() == 1 {
+    for (index, item) in items.iter().enumerate() {
+        if items[..index].iter().filter(|i| same(i, item)).count() == 1 {
+            let mark = if let List::Map(keys) = &node.list { &mark(item, keys) } else { item };
             causes.push(cause::duplicate(Path::Item(path, index).field(), mark));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   openAPIV3Schema --compile--> Node (once: regexes, constants and rules are ready)
-//!   object --prune--> known fields --default--> whole object --validate--> causes
+//!   object --shape--> known fields, no nulls, defaults --validate--> causes
 //!                                    structure (check, lists), then rules (cel)
 //! ```
 //!
@@ -83,19 +83,14 @@ impl Schema {
         &self.source
     }
 
-    /// Removes what the schema does not know; gives back the paths that went (for `fieldValidation`), sorted.
-    /// `apiVersion`, `kind` and `metadata` of the root are left alone.
-    pub fn prune(&self, object: &mut Value) -> Vec<String> {
-        prune::prune(&self.root, object)
+    /// Removes what the schema does not know and nulls that may not be there, and fills in defaults; gives back the
+    /// paths of what is not known (for `fieldValidation`), sorted. `apiVersion`, `kind` and `metadata` of the root are
+    /// left alone.
+    pub fn shape(&self, object: &mut Value) -> Vec<String> {
+        prune::shape(&self.root, object)
     }
 
-    /// Removes nulls that may not be there and fills in defaults.
-    pub fn default(&self, object: &mut Value) {
-        prune::drop_nulls(&self.root, object);
-        prune::default(&self.root, object);
-    }
-
-    /// Everything that is wrong with `new`, given what is stored. Both are expected to be pruned and defaulted.
+    /// Everything that is wrong with `new`, given what is stored. Both are expected to be in shape.
     #[must_use]
     pub fn validate(&self, new: &Value, old: Option<&Value>, rules: Rules) -> Vec<Cause> {
         let mut causes = check::check(&self.root, new, old);

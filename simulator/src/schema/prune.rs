@@ -1,12 +1,13 @@
 //! What the server changes in an object before it looks at it: unknown fields go, nulls that may not be there go,
-//! defaults come in. The three walks have the shape of kube-apiserver's.
+//! defaults come in. kube-apiserver walks three times; one walk comes to the same, because each of the three looks at
+//! nothing but a field and its schema.
 
 use super::node::{Additional, Node};
 use super::path::Path;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// Removes unknown fields; the paths of what went, sorted.
-pub fn prune(root: &Node, object: &mut Value) -> Vec<String> {
+/// Brings an object into the form of its schema; the paths of the unknown fields that went, sorted.
+pub fn shape(root: &Node, object: &mut Value) -> Vec<String> {
     let mut gone = Vec::new();
     walk(Some(root), object, &Path::Root, &mut gone);
     gone.sort();
@@ -16,11 +17,12 @@ pub fn prune(root: &Node, object: &mut Value) -> Vec<String> {
 fn walk(node: Option<&Node>, value: &mut Value, path: &Path<'_>, gone: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            drop_unknown(node, fields, path, gone);
-            for (name, field) in fields.iter_mut() {
-                let child = node.and_then(|n| n.child(name));
-                if child.is_some() || !node.is_some_and(|n| n.preserve) {
-                    walk(child, field, &Path::Field(path, name), gone);
+            fields.retain(|name, field| keep(node, name, field, path, gone));
+            if let Some(node) = node.filter(|n| n.any_defaults) {
+                for (name, child) in &node.properties {
+                    if let Some(given) = child.default.as_ref().filter(|_| !fields.contains_key(name)) {
+                        default(child, fields.entry(name.clone()).or_insert_with(|| given.clone()));
+                    }
                 }
             }
         }
@@ -28,7 +30,7 @@ fn walk(node: Option<&Node>, value: &mut Value, path: &Path<'_>, gone: &mut Vec<
             let child = node.and_then(|n| n.items.as_deref());
             if child.is_some() || !node.is_some_and(|n| n.preserve) {
                 for (index, item) in items.iter_mut().enumerate() {
-                    walk(child, item, &Path::Item(path, index), gone);
+                    inside(child, item, &Path::Item(path, index), gone);
                 }
             }
         }
@@ -36,60 +38,48 @@ fn walk(node: Option<&Node>, value: &mut Value, path: &Path<'_>, gone: &mut Vec<
     }
 }
 
-fn drop_unknown(
-    node: Option<&Node>,
-    fields: &mut Map<String, Value>,
-    path: &Path<'_>,
-    gone: &mut Vec<String>,
-) {
-    let known = |name: &str| match node {
-        None => false,
-        Some(n) => n.preserve || !matches!(n.additional, Additional::None) || n.properties.contains_key(name),
-    };
-    fields.retain(|name, _| {
-        let keep = known(name);
-        if !keep {
-            gone.push(Path::Field(path, name).plain());
-        }
-        keep
-    });
+/// Whether a field stays; one that does is brought into its form.
+fn keep(node: Option<&Node>, name: &str, field: &mut Value, path: &Path<'_>, gone: &mut Vec<String>) -> bool {
+    let child = node.and_then(|n| n.child(name));
+    let preserved = node.is_some_and(|n| n.preserve);
+    let free = node.is_some_and(|n| !matches!(n.additional, Additional::None));
+    let path = Path::Field(path, name);
+    if child.is_none() && !preserved && !free {
+        gone.push(path.plain());
+        return false;
+    }
+    if field.is_null() && child.is_some_and(|c| !c.nullable && c.default.is_none()) {
+        return false;
+    }
+    if child.is_some() || !preserved {
+        inside(child, field, &path, gone);
+    }
+    true
 }
 
-/// Removes nulls of fields that are not nullable and have no default.
-pub fn drop_nulls(node: &Node, value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|name, field| match node.child(name) {
-                Some(child) => !field.is_null() || child.nullable || child.default.is_some(),
-                None => true,
-            });
-            for (name, field) in fields.iter_mut() {
-                if let Some(child) = node.child(name) {
-                    drop_nulls(child, field);
-                }
-            }
+/// A null where there may be none becomes the default.
+fn inside(node: Option<&Node>, value: &mut Value, path: &Path<'_>, gone: &mut Vec<String>) {
+    match node.and_then(|n| n.default.as_ref().map(|given| (n, given))) {
+        Some((node, given)) if value.is_null() && !node.nullable => {
+            *value = given.clone();
+            default(node, value);
         }
-        Value::Array(items) => {
-            if let Some(child) = node.items.as_deref() {
-                items.iter_mut().for_each(|i| drop_nulls(child, i));
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        _ => walk(node, value, path, gone),
     }
 }
 
-/// Fills in defaults.
-pub fn default(node: &Node, value: &mut Value) {
+/// Fills in defaults below a default, which is not pruned.
+fn default(node: &Node, value: &mut Value) {
     if !node.any_defaults {
         return;
     }
     match value {
         Value::Object(fields) => {
             for (name, child) in &node.properties {
-                if let Some(default) = &child.default
+                if let Some(given) = &child.default
                     && fields.get(name).is_none_or(|f| f.is_null() && !child.nullable)
                 {
-                    fields.insert(name.clone(), default.clone());
+                    fields.insert(name.clone(), given.clone());
                 }
             }
             for (name, field) in fields.iter_mut() {
