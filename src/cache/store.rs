@@ -257,10 +257,14 @@ impl<K: Cached> Store<K> {
         object.prune();
         let (key, object) = (Key::of(&object), Arc::new(object));
         self.write(|i| {
+            // Versions grow over all objects of a kind: also a former object of the name is told from the present one.
             if let Some(old) = i.objects.get(&key)
                 && !self.credulous()
-                && old.meta().uid == object.meta().uid
-                && refuse(old, &object)
+                && (if old.meta().uid == object.meta().uid {
+                    refuse(old, &object)
+                } else {
+                    older(object.as_ref(), old.as_ref())
+                })
             {
                 return Err(Some(Arc::clone(old)));
             }

@@ -312,7 +312,8 @@ async fn read_back(
             }
         }
         Some(other) => {
-            adopt(ctx, other);
+            // A new object of the name, which nobody works on yet. The watch will show nothing that is new by then.
+            ctx.changed_operation(&ctx.operations.replace(other));
             Committed::Gone
         }
         None => {

@@ -62,15 +62,15 @@ async fn vetted(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Optio
         }
     };
     let is = &lock.spec.lock;
-    let there = |h: &Holder| is.holders.iter().any(|o| o.uid == h.uid && o.hold == h.hold);
-    if told.epoch <= is.epoch && told.holders.iter().all(there) {
+    let within = |h: &Holder, all: &[Holder]| all.iter().any(|o| o.uid == h.uid && o.hold == h.hold);
+    let alike = told.holders.iter().all(|h| within(h, &is.holders))
+        && is.holders.iter().all(|h| within(h, &told.holders));
+    if told.epoch <= is.epoch && alike {
         return None;
     }
-    let mut next = is.clone();
-    next.epoch = is.epoch.max(told.epoch);
-    let missing = told.holders.into_iter().filter(|h| !there(h));
-    next.holders.extend(missing);
-    tracing::warn!(epoch = next.epoch, "a new lock knew less than its operations; it is mended");
+    // Nobody was granted a hold by this lock yet: what it says was told by the operations, only longer ago.
+    let next = Lock { epoch: is.epoch.max(told.epoch), holders: told.holders, ..is.clone() };
+    tracing::warn!(epoch = next.epoch, "a new lock did not know its operations as they are; it is mended");
     Some(put(ctx, lock, &next, memory).await)
 }
 
@@ -123,9 +123,9 @@ async fn put(ctx: &Ctx, lock: &Arc<TargetLock>, next: &Lock, memory: &mut Memory
             Held::Changed
         }
         // Whatever happened, the newest copy tells.
-        Err(Reply::Conflict | Reply::Lost | Reply::Gone) => refresh(ctx, name, memory).await,
+        Err(Reply::Conflict | Reply::Lost | Reply::Gone) => refresh(ctx, lock, memory).await,
         Err(Reply::Ambiguous(_)) => {
-            let found = refresh(ctx, name, memory).await;
+            let found = refresh(ctx, lock, memory).await;
             // Nobody wrote anything: the server is in trouble, and asking again at once does not help it.
             if matches!(found, Held::Changed) && unchanged(ctx, lock) {
                 return Held::Later(super::commit::backoff(memory));
@@ -147,15 +147,17 @@ fn unchanged(ctx: &Ctx, lock: &TargetLock) -> bool {
     now.is_some_and(|now| now.metadata.resource_version == lock.metadata.resource_version)
 }
 
-/// A consistent read of the lock.
-async fn refresh(ctx: &Ctx, name: &str, memory: &mut Memory) -> Held {
+/// A consistent read of the lock that is known as this.
+async fn refresh(ctx: &Ctx, known: &TargetLock, memory: &mut Memory) -> Held {
+    let name = known.metadata.name.as_deref().unwrap_or_default();
     match write::get(ctx, &api(ctx), name).await {
         Ok(Some(lock)) => {
             ctx.locks.replace(lock);
             Held::Changed
         }
         Ok(None) => {
-            if let Some(change) = ctx.locks.remove(&Key::new("", name), None) {
+            // That one is gone. Another may have been made since, even by this process.
+            if let Some(change) = ctx.locks.remove(&Key::of(known), known.metadata.uid.as_deref()) {
                 ctx.changed_lock(&change);
             }
             Held::Later(Duration::from_secs(1))
@@ -244,6 +246,25 @@ pub fn confirmed(op: &DataOperation, around: &Surroundings) -> bool {
     around.lock.as_ref().and_then(|l| l.spec.lock.hold_of(op.uid())).is_some_and(|h| h.hold == epoch)
 }
 
+/// What a consistent read of the operation shows, when it is not as the caller knows it.
+async fn outdated(ctx: &Ctx, op: &DataOperation, memory: &mut Memory) -> Option<Held> {
+    let name = op.metadata.name.as_deref().unwrap_or_default();
+    match write::get(ctx, &super::commit::api(ctx, op), name).await {
+        Ok(Some(now)) if now.uid() == op.uid() && now.seq() == op.seq() => None,
+        Ok(Some(now)) => {
+            ctx.changed_operation(&ctx.operations.replace(now));
+            Some(Held::Changed)
+        }
+        Ok(None) => {
+            if let Some(change) = ctx.operations.remove(&Key::of(op), Some(op.uid())) {
+                ctx.changed_operation(&change);
+            }
+            Some(Held::Changed)
+        }
+        Err(_) => Some(Held::Later(super::commit::backoff(memory))),
+    }
+}
+
 /// The hold of a running operation is missing: somebody removed it, or the lock was deleted and made anew. It is put
 /// back under its old id when nothing conflicts; `None` when somebody else has the engine now.
 pub async fn restore(
@@ -253,9 +274,12 @@ pub async fn restore(
     memory: &mut Memory,
 ) -> Option<Held> {
     let lock = around.lock.as_ref()?;
-    let name = lock.metadata.name.clone().unwrap_or_default();
-    let seen = refresh(ctx, &name, memory).await;
-    let Some(lock) = ctx.locks.get(&Key::new("", name.as_str())).filter(|_| seen == Held::Changed) else {
+    // A copy from long ago must not take the engine from others for an operation that is over.
+    if let Some(held) = outdated(ctx, op, memory).await {
+        return Some(held);
+    }
+    let seen = refresh(ctx, lock, memory).await;
+    let Some(lock) = ctx.locks.get(&Key::of(&**lock)).filter(|_| seen == Held::Changed) else {
         return Some(Held::Later(Duration::from_secs(1)));
     };
     let epoch = op.status.as_ref().map_or(0, |s| s.fence.epoch);

@@ -161,13 +161,14 @@ pub fn deleting_for_ms(ctx: &Ctx, op: &DataOperation) -> Option<i64> {
     Some((ctx.clock.now().timestamp() - at.0.as_second()).max(0) * 1000)
 }
 
-/// Milliseconds from the entry with which the present step began to the newest entry.
+/// The most that is believed of the time between two entries, in milliseconds: writers' clocks differ, and jump.
+const BELIEVED_MS: i64 = 60_000;
+
+/// Milliseconds from the entry with which the present step began to the newest entry, as far as they are believed.
 fn step_began_ms(record: &Record) -> i64 {
-    let began = record.tail.iter().rev().find(|e| e.moves().unwrap_or(false)).or(record.tail.first());
-    match (began.and_then(|e| e.time()), record.last().and_then(|e| e.time())) {
-        (Some(a), Some(b)) => (b - a).num_milliseconds().max(0),
-        _ => 0,
-    }
+    let began = record.tail.iter().rposition(|e| e.moves().unwrap_or(false)).unwrap_or(0);
+    let times: Vec<_> = record.tail[began..].iter().filter_map(|e| e.time()).collect();
+    times.windows(2).map(|pair| (pair[1] - pair[0]).num_milliseconds().clamp(0, BELIEVED_MS)).sum()
 }
 
 fn predecessors(ctx: &Ctx, op: &DataOperation) -> Vec<Predecessor> {

@@ -157,8 +157,10 @@ impl Link {
             Fate::Fine | Fate::Doubled => {}
         }
         let outside = &self.world.replicas[self.replica];
-        let view = if list { outside.view.load(Ordering::Relaxed) } else { 0 };
         let watch = request.uri.contains("watch=true") || request.uri.contains("watch=1");
+        // The lists of the caches may be stale. One that is asked for in order to decide is as consistent as a read.
+        let caches = list && !request.uri.contains("/namespaces/");
+        let view = if caches { outside.view.load(Ordering::Relaxed) } else { 0 };
         let reply = if view > 0 && !watch {
             self.world.note(format_args!("r{} GET {name} as of {view}", self.replica));
             self.world.server.call_at(&request, view)

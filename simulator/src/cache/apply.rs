@@ -160,7 +160,8 @@ impl Core {
         };
         self.s.jobs.insert(path.to_owned(), job);
         self.remember(Undo::Job { path: path.to_owned(), before });
-        Ok((receipt, true))
+        // A job that finds nothing changes nothing.
+        Ok((receipt, self.knows(path)))
     }
 
     pub fn stop(&mut self, path: &str) -> bool {
