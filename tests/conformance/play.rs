@@ -197,9 +197,10 @@ async fn clean(real: &'static Real, names: &Names, used: &BTreeSet<(String, usiz
             let all = side.send(&get(names.collection(resource, *ns))).await.body;
             all["items"].as_array().cloned().unwrap_or_default()
         } else {
-            // A label may have been lost; names may not.
+            // A label may have been lost, and a name may have been made by the server; not both.
             let uri = |n: &str| format!("{}/{}", names.collection(resource, 0), names.name(resource, n));
-            let mut left = Vec::new();
+            let all = side.send(&list(resource, 0, names)).await.body;
+            let mut left = all["items"].as_array().cloned().unwrap_or_default();
             for name in ["a", "b", "c", LAST] {
                 left.push(side.send(&get(uri(name))).await.body);
             }

@@ -63,7 +63,7 @@ impl State {
             return Err(refuse(&new.to_string(), &why));
         }
         let text = |field: &str| new.get(field).and_then(Value::as_str).unwrap_or_default();
-        if text("kind").is_empty() {
+        if text("kind").is_empty() && kind.schema.is_some() {
             return Err(refuse(&new.to_string(), &format!("Object 'Kind' is missing in '{new}'")));
         }
         if text("apiVersion").is_empty() {
@@ -71,6 +71,7 @@ impl State {
                 "Object 'apiVersion' is missing in 'object has no apiVersion field'",
             ));
         }
+        super::builtin::identify(kind, &mut new).map_err(|why| refuse(&new.to_string(), &why))?;
         // A refusal shows the object as the patch left it, with the fields that are not known.
         let whole = (call.unknown == Unknown::Strict).then(|| new.to_string());
         let shaped = shape(kind, &mut new);

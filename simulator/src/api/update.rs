@@ -30,14 +30,16 @@ impl State {
         prepare(kind, &target.sub, &old.value, &mut new);
         let mut causes = type_causes(kind, &new);
         if causes.is_empty() {
-            causes = check::updated(&new, &old.value);
-            let mut rules = self.rules(kind, &new, Some(&old.value));
+            causes = check::updated(kind, &new, &old.value);
+            let mut rules = self.rules(kind, &new, Some(&old.value), &causes);
             if target.sub == "status" {
                 rules.iter_mut().for_each(relative);
             }
             causes.extend(rules);
             causes.extend(super::crd::check(kind, &new));
             causes.extend(builtin::check(kind, &new));
+        } else if let Some(schema) = &kind.schema {
+            causes.extend(schema.law(&new, Some(&old.value), self.options.rules));
         }
         if !causes.is_empty() {
             return Err(named_invalid(kind, &new, &name, &causes));
