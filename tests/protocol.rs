@@ -102,30 +102,88 @@ fn two_replicas_and_two_operations_survive_a_crash_of_each_at_every_point() {
     println!("{runs} runs, {first} and {second} calls");
 }
 
-/// Seeds made for what a mutation is about: the weather in which the precaution is needed.
+/// Two replicas in calm weather, with what a mutation needs to do harm.
+fn scene(seed: u64, asked: Vec<Asked>, happenings: Vec<(u64, Happening)>) -> Plan {
+    Plan { asked, happenings, calm_ms: 30_000, ..small(seed) }
+}
+
+fn later(at_ms: u64, priority: i64, asked: Asked) -> Asked {
+    let mut asked = Asked { at_ms, ..asked };
+    asked.spec["priority"] = serde_json::json!(priority);
+    asked
+}
+
+/// Seeds made for what a mutation is about: the weather and the moment in which the precaution is needed.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the others are missed in any weather")]
 fn provoked(mutation: Mutation, seed: u64) -> Plan {
-    let mut plan = Plan { mutation: Some(mutation), ..Plan::of(seed) };
-    let late = Weather { late: 60, lost: 60, ..Weather::CALM };
-    match mutation {
+    let all = || asked("load", vec!["/data"]);
+    let late = Weather { late: 200, lost: 200, ..Weather::CALM };
+    let cancel = || Happening::Edit(0, serde_json::json!({"spec": {"control": {"cancel": true}}}));
+    let plan = match mutation {
         Mutation::SealAfterTrim => {
-            plan.asked = vec![asked("load", vec!["/data/a", "/data/ab", "/data/b", "/data/c"])]
+            scene(seed, vec![asked("load", vec!["/data/a", "/data/ab", "/data/b", "/data/c"])], Vec::new())
         }
-        Mutation::TimeoutIsFailure | Mutation::TakeoverWithoutWait | Mutation::SendLate => plan.engine = late,
+        Mutation::TimeoutIsFailure | Mutation::TakeoverWithoutWait => Plan { engine: late, ..Plan::of(seed) },
         Mutation::UndoWithoutWait => {
-            plan.engine = late;
-            let cancel = serde_json::json!({"spec": {"control": {"cancel": true}}});
-            plan.happenings.push((plan.asked[0].at_ms + 600 + seed % 1_500, Happening::Edit(0, cancel)));
-            plan.happenings.sort_by_key(|(at, _)| *at);
+            Plan { engine: late, ..scene(seed, vec![all()], vec![(600 + seed * 7 % 1_500, cancel())]) }
         }
-        #[allow(clippy::wildcard_enum_match_arm, reason = "every other one needs no weather of its own")]
-        _ => {}
-    }
-    plan
+        // A writer that is frozen while its intent is on the way, and a second one that takes over meanwhile.
+        Mutation::SendLate => scene(seed, vec![all()], vec![(seed % 100, Happening::Pause(0, 9_000))]),
+        // A writer that does not hear of the cancel.
+        Mutation::DropGenerationTest => Plan {
+            replicas: 1,
+            ..scene(
+                seed,
+                vec![asked("load", vec!["/data/a", "/data/ab", "/data/b", "/data/c"])],
+                vec![(0, Happening::Lag(0, 3_000, 60_000)), (10 + seed * 13 % 3_000, cancel())],
+            )
+        },
+        // A replica that does not know the holder, which came after the operation that waits.
+        Mutation::StealWithoutRead => scene(
+            seed,
+            vec![all(), later(1_000, 0, asked("free", vec!["/data"])), later(1_100, 10, all())],
+            vec![(500, Happening::Lag(1, 3_500 + seed % 1_000, 60_000))],
+        ),
+        // A holder that is torn away while its effect is still on the way, and one that comes right afterwards.
+        Mutation::StealWithoutWait => {
+            let torn = 20 + seed * 3 % 200;
+            Plan {
+                engine: Weather { late: 600, ..Weather::CALM },
+                ..scene(
+                    seed,
+                    vec![asked("free", vec!["/data"]), later(torn + 10, 0, all())],
+                    vec![(torn, Happening::ForceDelete(0))],
+                )
+            }
+        }
+        // A replica that does not know that the name has another object now.
+        Mutation::DropUidTest => scene(
+            seed,
+            vec![all(), later(10, 0, asked("free", vec!["/data"]))],
+            vec![(400, Happening::Blind(0, 60_000)), (500 + seed % 500, Happening::Replace(1))],
+        ),
+        // What was loaded is gone before the load ends.
+        Mutation::BelieveSuccess => {
+            scene(seed, vec![all()], vec![(1_000 + seed * 31 % 2_000, Happening::Evict("/data"))])
+        }
+        Mutation::AmbiguousIsDone => {
+            Plan { api: Weather { dropped: 100, ..Weather::CALM }, ..scene(seed, vec![all()], Vec::new()) }
+        }
+        _ => Plan::of(seed),
+    };
+    Plan { mutation: Some(mutation), ..plan }
 }
 
 #[test]
 fn every_precaution_is_missed_when_it_is_gone() {
     let mut uncaught = Vec::new();
+    // Played with the precaution in place, the scenes themselves are clean.
+    for mutation in Mutation::ALL {
+        for seed in 0..4 {
+            let whole = Plan { mutation: None, ..provoked(mutation, seed) };
+            clean(&run(&whole, false), &whole);
+        }
+    }
     for mutation in Mutation::ALL {
         let caught = (0..BUDGET).find_map(|seed| {
             let report = run(&provoked(mutation, seed), false);

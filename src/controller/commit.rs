@@ -235,7 +235,11 @@ async fn judge(
 ) -> Committed {
     let operation = Key::of(&**op);
     match reply {
-        Reply::Ambiguous(_) if ctx.broken(Mutation::AmbiguousIsLost) => Committed::Later(backoff(memory)),
+        Reply::Ambiguous(_) if ctx.broken(Mutation::AmbiguousIsDone) => {
+            let mut hoped = (**op).clone();
+            hoped.status = Some(DataOperationStatus::from_record(record));
+            Committed::Done(Arc::new(hoped))
+        }
         Reply::Lost | Reply::Ambiguous(_) | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
         Reply::Gone => read_back(ctx, op, None, memory).await,
         Reply::Rule(why) => {

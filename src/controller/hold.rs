@@ -177,7 +177,8 @@ async fn free(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Held {
         let now = ctx.clock.instant();
         let since = ctx.gone.first_seen(&holder.uid, now);
         let wait = ctx.config.send_for_ms.saturating_add(ctx.config.unknown_effect_ms);
-        if ms_between(since, now) < wait && !ctx.broken(Mutation::StealWithoutWait) {
+        let hasty = ctx.broken(Mutation::StealWithoutWait) || ctx.broken(Mutation::StealWithoutRead);
+        if ms_between(since, now) < wait && !hasty {
             waits = true;
             continue;
         }

@@ -18,14 +18,14 @@ pub enum Mutation {
     SkipRead,
     /// Copies older than what is known are taken into the cache.
     IgnoreWatermark,
-    /// A hold is freed on what the cache shows, without a consistent read.
+    /// A hold is freed at once on what the cache shows, without a consistent read.
     StealWithoutRead,
     /// A hold is freed as soon as its operation is seen gone, although its effect may still land.
     StealWithoutWait,
     /// An effect without a reply counts as one that was refused.
     TimeoutIsFailure,
-    /// A write without a reply counts as one that never happened; no read decides.
-    AmbiguousIsLost,
+    /// A write without a reply counts as one that is committed; no read decides.
+    AmbiguousIsDone,
     /// An intent is written whether or not somebody cancelled meanwhile.
     DropGenerationTest,
     /// A transition is written whichever object has the name now.
@@ -61,7 +61,7 @@ impl Mutation {
         Self::StealWithoutRead,
         Self::StealWithoutWait,
         Self::TimeoutIsFailure,
-        Self::AmbiguousIsLost,
+        Self::AmbiguousIsDone,
         Self::DropGenerationTest,
         Self::DropUidTest,
         Self::DropSeqTest,

@@ -298,6 +298,9 @@ impl Link {
                 .collect();
             self.world.note(format_args!("     epoch {} {holders:?}", lock["epoch"]));
         }
+        if response.code == 200 && ends_well(request) {
+            self.world.succeeded(&serde_json::from_slice(&response.body).unwrap_or_default());
+        }
         if response.code == 422 && response.body.windows(8).any(|w| w == b"\"causes\"") {
             let body = String::from_utf8_lossy(&response.body).into_owned();
             self.world
@@ -341,6 +344,12 @@ impl Link {
             *known = seq.max(*known);
         }
     }
+}
+
+/// Whether a write says that its operation has succeeded.
+fn ends_well(request: &Request) -> bool {
+    let phase = |o: &Value| o["path"] == "/status/phase" && o["value"] == "Succeeded";
+    status_patch(request).is_some_and(|ops| ops.iter().any(phase))
 }
 
 /// What a changing call is about.

@@ -100,6 +100,13 @@ pub enum Happening {
     Replace(usize),
 }
 
+impl Happening {
+    /// Whether it changes what is cached behind the operations' back.
+    pub fn disturbs(&self) -> bool {
+        matches!(self, Self::WorkerRestart(_) | Self::Evict(_) | Self::ForeignLoad(_) | Self::FailOver(_))
+    }
+}
+
 /// One operation that somebody asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
@@ -151,6 +158,8 @@ pub struct Plan {
     pub quiet_ms: u64,
     /// What protects the engine's effects.
     pub protection: Protection,
+    /// Changes that the API server remembers for watches; a watch from before them has to list again.
+    pub history: usize,
     /// The API server applies the rules of the CRDs.
     pub rules: bool,
     /// The replicas are stopped as by SIGTERM in the end.
@@ -193,6 +202,7 @@ impl Plan {
             Protection::Fence,
         ]);
         plan.clocks = (0..replicas).map(|_| clock(&mut rng, plan.protection)).collect();
+        plan.history = *rng.pick(&[4_096, 4_096, 30]);
         plan.rules = seed.is_multiple_of(64);
         plan.drain = rng.chance(300);
         plan.quiet_ms = if seed.is_multiple_of(64) { 600_000 } else { 30_000 };
@@ -213,6 +223,7 @@ impl Plan {
             calm_ms: 0,
             quiet_ms: 30_000,
             protection: Protection::None,
+            history: 4_096,
             rules: false,
             drain: false,
             mutation: None,
@@ -248,6 +259,13 @@ impl Plan {
         calm.happenings.retain(|(_, h)| by_people(h));
         calm.mutation = None;
         calm
+    }
+
+    /// How long a look at the engine may be older than what is written on its account, in milliseconds.
+    pub fn slowest_ms(&self) -> i64 {
+        let slow =
+            self.happenings.iter().any(|(_, h)| matches!(h, Happening::Pause(..) | Happening::ApiDown(_)));
+        if slow || self.api != Weather::CALM { 20_000 } else { 500 }
     }
 
     /// Whether a person's hand decides how operation `i` ends.

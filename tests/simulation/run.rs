@@ -198,6 +198,9 @@ async fn storm(world: &Arc<World>, plan: &Plan, replicas: &[Replica]) {
 fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Replica]) {
     world.note(format_args!("{happening:?}"));
     world.fault();
+    if happening.disturbs() {
+        world.disturb();
+    }
     let operation = |i: usize| path("dataoperations", &name_of(world, plan, i));
     match happening {
         Happening::Crash(r, back) => world.kill(*r, *back),
@@ -221,7 +224,9 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
             world.cache.start_worker(*w);
         }
         Happening::Evict(path) => {
-            world.cache_now().evict(path);
+            for (file, _) in FILES.iter().filter(|(file, _)| overlap(path, file)) {
+                world.cache_now().evict(file);
+            }
         }
         Happening::ForeignLoad(path) => world.cache_now().foreign_load(path),
         Happening::LockDeleted => {
@@ -339,16 +344,7 @@ fn in_the_end(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) {
 
 /// Where all operations on a file wanted the same, and nothing took it away later, the cache is as they wanted.
 fn cached_as_asked(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) -> Vec<String> {
-    let disturbed = plan.happenings.iter().any(|(_, h)| {
-        matches!(
-            h,
-            Happening::WorkerRestart(_)
-                | Happening::Evict(_)
-                | Happening::ForeignLoad(_)
-                | Happening::FailOver(_)
-        )
-    });
-    if disturbed {
+    if plan.happenings.iter().any(|(_, h)| h.disturbs()) {
         return Vec::new();
     }
     let cached = world.cache.cached_files();

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use ratchet_simulator::api::{Change, Options, Reply, Request, Server, User};
 use ratchet_simulator::cache::{Cache, Memory, Profile};
 use ratchet_simulator::schema::Rules;
+use ratchet_state_machine::effect::{Answer, Query};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
@@ -90,6 +91,9 @@ pub struct World {
     pub mutation: Option<ratchet::controller::teeth::Mutation>,
     /// Faults that happened.
     pub faults: AtomicU64,
+    /// When somebody last changed what is cached behind the operations' back, in milliseconds; and how long a look at it
+    /// may be older than what is written on its account.
+    pub disturbed: (AtomicI64, i64),
     /// Told when something was deleted.
     pub deleted: Arc<Notify>,
     rng: Mutex<Rng>,
@@ -145,7 +149,7 @@ impl World {
             now: Arc::new(move || time.date()),
             uids: Arc::new(move || uid(uids.fetch_add(1, Ordering::Relaxed))),
             rules: if plan.rules { Rules::All } else { Rules::Structure },
-            history: 4_096,
+            history: plan.history,
             sink: Some(Arc::new(sink)),
             admit: None,
         });
@@ -171,6 +175,7 @@ impl World {
             replicas: (0..plan.replicas).map(|_| Outside::default()).collect(),
             mutation: plan.mutation,
             faults: AtomicU64::new(0),
+            disturbed: (AtomicI64::new(i64::MIN / 2), plan.slowest_ms()),
             deleted,
             rng: Mutex::new(Rng::new(plan.seed ^ 0xF00D)),
             weather: Mutex::new((plan.api, plan.engine)),
@@ -313,6 +318,33 @@ impl World {
     pub fn cache_now(&self) -> &Cache {
         self.cache.advance(self.time.ms());
         &self.cache
+    }
+
+    /// Somebody changes what is cached.
+    pub fn disturb(&self) {
+        self.disturbed.0.store(self.time.ms(), Ordering::Relaxed);
+    }
+
+    /// An operation is said to have succeeded: what it wanted is so, unless somebody has just changed it.
+    pub fn succeeded(&self, object: &Value) {
+        if self.time.ms() - self.disturbed.0.load(Ordering::Relaxed) < self.disturbed.1 {
+            return;
+        }
+        for arm in ["load", "free"] {
+            let paths = object["spec"]["operation"][arm]["paths"].as_array().into_iter().flatten();
+            let paths: Vec<String> = paths.filter_map(Value::as_str).map(str::to_owned).collect();
+            if paths.is_empty() {
+                continue;
+            }
+            if let Ok(Answer::Tree(tree)) = self.cache_now().inspect(&Query::Tree { paths }) {
+                let wanted = if arm == "load" { tree.bytes } else { 0 };
+                if tree.cached_bytes != wanted {
+                    let name = object["metadata"]["name"].clone();
+                    let why = format!("{name}: {arm} succeeded with {} of {wanted} bytes", tree.cached_bytes);
+                    self.judge().object(why);
+                }
+            }
+        }
     }
 
     /// An effect reaches the engine.
