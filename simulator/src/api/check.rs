@@ -47,7 +47,7 @@ pub(crate) fn decode(object: &mut Value) -> Result<Vec<String>, String> {
             if let Err(why) = type_.check(field, value) {
                 failed.get_or_insert(why);
             }
-            field != "managedFields" && field != "selfLink"
+            field != "managedFields"
         }
         None => {
             unknown.push(format!("metadata.{field}"));

@@ -59,6 +59,8 @@ impl State {
             self.remove(&target.table, &key, (*old.value).clone())?;
             return Ok(response);
         }
+        // Shown by a dry run, but never stored.
+        meta::remove(&mut new, "selfLink");
         if unchanged(&new, old) {
             return Ok(self.show(call, target, 200, old));
         }

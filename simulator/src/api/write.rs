@@ -216,6 +216,8 @@ impl State {
         if call.dry_run {
             return Ok(self.show_value(call, target, 201, object));
         }
+        // Shown by a dry run, but never stored.
+        meta::remove(&mut object, "selfLink");
         let entry = self.put(&target.table, &key, object)?;
         let response = self.show(call, target, 201, &entry);
         self.after(&target.table, &key)?;

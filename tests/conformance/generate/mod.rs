@@ -5,6 +5,7 @@
 //!   step     = create | read | replace | patch | delete | raw      with edits from pools.rs
 //! ```
 
+mod misnamed;
 mod patches;
 mod pools;
 mod reads;
@@ -78,35 +79,9 @@ fn step(resource: &'static str, owned: bool) -> BoxedStrategy<Step> {
         6 => patches::merge_patch(resource, owned),
         5 => delete(resource, owned),
         1 => reads::raw(resource),
-        1 => misnamed(resource),
+        1 => misnamed::write(resource),
     ]
     .boxed()
-}
-
-/// A write that is right but for the type that it names.
-fn misnamed(resource: &'static str) -> BoxedStrategy<Step> {
-    let ways = prop::sample::select(vec!["POST", "PUT", "merge", "json"]);
-    (place(resource, At::Object, 0), pools::misnamed(resource), ways, validation())
-        .prop_map(|(mut place, (at, value), way, query)| {
-            place.at = if way == "POST" { At::Collection } else { At::Object };
-            let edit = Edit { at: at.to_owned(), to: Some(value.clone()) };
-            let sent = |mut of: Value| {
-                edit.apply(&mut of, Some(value.clone()));
-                Body::Json(of)
-            };
-            let (method, content_type, body) = match way {
-                "POST" => ("POST", "application/json", sent(minimal(&place.resource))),
-                "PUT" => ("PUT", "application/json", Body::Seen { age: 0, edits: vec![edit.clone()] }),
-                "merge" => ("PATCH", "application/merge-patch+json", sent(json!({}))),
-                _ => {
-                    let op = json!([{"op": "replace", "path": at, "value": value}]);
-                    ("PATCH", "application/json-patch+json", Body::Json(op))
-                }
-            };
-            let (method, content_type) = (method.to_owned(), content_type.to_owned());
-            Step { method, place, query, content_type, body, settle: false }
-        })
-        .boxed()
 }
 
 /// A place; `status` says how often (of 10) it is the status subresource, where the kind has one.

@@ -22,7 +22,7 @@ pub fn json_patch(resource: &'static str, owned: bool) -> BoxedStrategy<Step> {
         .boxed()
 }
 
-fn is_builtin(resource: &str) -> bool {
+pub fn is_builtin(resource: &str) -> bool {
     matches!(resource, "configmaps" | "leases")
 }
 

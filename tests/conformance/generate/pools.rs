@@ -33,17 +33,6 @@ pub fn own_field(resource: &'static str, owned: bool, status: bool) -> BoxedStra
     .boxed()
 }
 
-/// Another kind or version than the resource's. Through the status subresource it would be ignored, but with the
-/// consequence that [`foreign`] tells of.
-pub fn misnamed(resource: &str) -> BoxedStrategy<(&'static str, Value)> {
-    let mut fields = vec![("/kind", json!("Other")), ("/kind", json!("")), ("/apiVersion", json!("v9"))];
-    // A built-in kind without a version is taken for an object of the server's internal form.
-    if !matches!(resource, "configmaps" | "leases") {
-        fields.push(("/apiVersion", json!("")));
-    }
-    prop::sample::select(fields).boxed()
-}
-
 /// Fields of the part that a call leaves alone, always of the right type: when the real server cannot make typed
 /// fields of what it is sent, it forgets the object's managedFields, and the write that changes nothing is one that
 /// makes a version. There are no managedFields here.
@@ -124,6 +113,7 @@ fn odd_metadata() -> Vec<Field> {
         ("/metadata/name", vec![json!("$me:b"), json!("Not.Good_"), json!(""), json!("$me")]),
         ("/metadata/namespace", vec![json!("$ns"), json!("$ns-1"), json!("")]),
         ("/metadata/generateName", vec![json!("g-")]),
+        ("/metadata/selfLink", vec![json!("/here")]),
         ("/metadata/unknown", vec![json!(1)]),
         ("/metadata/labels", vec![json!(null)]),
     ]
