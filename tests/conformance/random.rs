@@ -29,6 +29,8 @@ const ENOUGH: usize = 40;
 #[derive(Default)]
 struct Findings {
     requests: AtomicU64,
+    /// Differences that may be chance: such a sequence is played again.
+    chances: AtomicU64,
     codes: Mutex<BTreeMap<u16, u64>>,
     /// By what they have in common: how often, and the first one, made smaller.
     differences: Mutex<BTreeMap<String, (u64, String)>>,
@@ -97,7 +99,14 @@ impl Pair {
         for shown in &shown {
             *findings.codes.lock().expect("not poisoned").entry(shown.answer.code).or_default() += 1;
         }
-        let Some(mut difference) = difference else { return };
+        let again = match difference {
+            Some(difference) if difference.may_be_chance() => {
+                findings.chances.fetch_add(1, Ordering::Relaxed);
+                self.try_out(&sequence).await.0
+            }
+            other => other,
+        };
+        let Some(mut difference) = again else { return };
         let kind = difference.kind();
         let known = {
             let mut all = findings.differences.lock().expect("not poisoned");
@@ -168,8 +177,9 @@ fn random_sequences_are_answered_alike() {
             (findings.requests.load(Ordering::Relaxed), findings.codes.lock().expect("not poisoned"));
         let played = next.load(Ordering::Relaxed).min(from + count) - from;
         println!(
-            "{played} sequences, {requests} answers compared in {:.0?}; codes {codes:?}",
-            start.elapsed()
+            "{played} sequences, {requests} answers compared in {:.0?}; codes {codes:?}; {} played again",
+            start.elapsed(),
+            findings.chances.load(Ordering::Relaxed)
         );
         let mut report = String::new();
         for (kind, (times, first)) in differences.iter() {

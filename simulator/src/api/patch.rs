@@ -47,7 +47,7 @@ impl State {
         if !render::same(kind, &self.storage(target)) {
             super::builtin::convert(&mut new, kind);
         }
-        apply(form, &mut new, &call.request.body)?;
+        apply(form, &mut new, call)?;
         let refuse = |new: &str, why: &str| {
             let message = format!("Invalid value: {}: {why}", Value::from(new));
             let cause = Cause { reason: "FieldValueInvalid", message, field: "patch".into() };
@@ -139,7 +139,8 @@ fn form(call: &Call<'_>, kind: &Kind) -> Answer<Form> {
     }
 }
 
-fn apply(form: Form, object: &mut Value, body: &[u8]) -> Answer<()> {
+fn apply(form: Form, object: &mut Value, call: &Call<'_>) -> Answer<()> {
+    let body = &call.request.body;
     if let Form::Operations = form {
         let operations = operations(body)?;
         return operations.iter().try_for_each(|op| operation(object, op).ok_or_else(Failure::unprocessable));
@@ -149,7 +150,9 @@ fn apply(form: Form, object: &mut Value, body: &[u8]) -> Answer<()> {
     if let (true, Form::Merge) = (patch.is_null(), form) {
         return Err(Failure::bad_request("Invalid JSON Patch"));
     }
-    if !patch.is_object() {
+    // Where unknown fields are ignored, the patch is not decoded first, and a list takes the place of the object.
+    let list = patch.is_array() && call.unknown == Unknown::Ignore && matches!(form, Form::Merge);
+    if !patch.is_object() && !list {
         let found = check::json_type(&patch);
         let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
         return Err(decoding(why));

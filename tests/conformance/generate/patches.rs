@@ -22,6 +22,7 @@ pub fn json_patch(resource: &'static str, owned: bool) -> BoxedStrategy<Step> {
         .boxed()
 }
 
+/// Whether the server knows the kind without a CRD.
 pub fn is_builtin(resource: &str) -> bool {
     matches!(resource, "configmaps" | "leases")
 }
