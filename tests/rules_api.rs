@@ -95,7 +95,12 @@ async fn an_operation_is_one_arm_with_numbers_in_their_bounds() {
     let after = |n: usize| (0..n).map(|i| json!({"name": format!("a{i}")})).collect::<Vec<_>>();
     let rows: Vec<(&str, Value, Option<&str>)> = vec![
         ("a load", with(json!({})), None),
-        ("both arms", with(json!({"operation": {"free": data()}})), Some(one)),
+        ("both arms", with(json!({"operation": {"free": data()}})), Some("spec.operation: Too many: 2")),
+        (
+            "one arm and an unknown one",
+            with(json!({"operation": {"zap": {}}})),
+            Some("spec.operation: Too many: 2"),
+        ),
         ("no arm", json!({"target": "cache", "operation": {}}), Some(one)),
         ("an arm from the future", json!({"target": "cache", "operation": {"zap": {}}}), Some(one)),
         ("no operation", json!({"target": "cache"}), Some("spec.operation: Required value")),

@@ -184,6 +184,13 @@ impl DataOperationStatus {
         wrong("step", &self.step, state.step())?;
         wrong("kind", &self.kind, state.kind())?;
         wrong("phase", self.phase.name(), state.phase().name())?;
+        // The newest entry says where it led and how the chain ends. Those of a newer controller are its own business.
+        if self.machine_version <= ratchet_state_machine::MACHINE_VERSION {
+            let newest = self.tail.last().and_then(|entry| entry.open().ok());
+            let (to, hash) = newest.as_ref().map_or(("", ""), |b| (b.to.as_str(), b.hash.as_str()));
+            wrong("tail", to, state.step())?;
+            wrong("digest", &self.digest.0, hash)?;
+        }
         let folded = Folded {
             seq: self.seq,
             machine_version: self.machine_version,

@@ -240,7 +240,17 @@ async fn judge(
             hoped.status = Some(DataOperationStatus::from_record(record));
             Committed::Done(Arc::new(hoped))
         }
-        Reply::Lost | Reply::Ambiguous(_) | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
+        Reply::Lost | Reply::Conflict => read_back(ctx, op, Some(record), memory).await,
+        Reply::Ambiguous(_) => {
+            let found = read_back(ctx, op, Some(record), memory).await;
+            let stands = || ctx.operations.get(&operation).is_some_and(|now| now.seq() == op.seq());
+            // Nobody wrote anything: the server is in trouble, and asking again at once does not help it.
+            if matches!(found, Committed::Lost) && stands() {
+                Committed::Later(backoff(memory))
+            } else {
+                found
+            }
+        }
         Reply::Gone => read_back(ctx, op, None, memory).await,
         Reply::Rule(why) => {
             tracing::error!(%operation, %why, "the API server's rules refuse a transition; the operation is parked");
@@ -253,8 +263,9 @@ async fn judge(
             Committed::Later(backoff(memory))
         }
         Reply::TooLarge(why) => {
-            tracing::error!(%operation, %why, "the status is too large for the API server");
+            tracing::error!(%operation, %why, "the status is too large for the API server; the operation is parked");
             memory.park(op, ctx.clock.instant());
+            ctx.metrics.parked();
             Committed::Later(ctx.config.parked_retry)
         }
         Reply::Terminating => Committed::Later(backoff(memory)),

@@ -123,8 +123,14 @@ async fn put(ctx: &Ctx, lock: &Arc<TargetLock>, next: &Lock, memory: &mut Memory
             Held::Changed
         }
         // Whatever happened, the newest copy tells.
-        Err(Reply::Conflict | Reply::Lost | Reply::Ambiguous(_) | Reply::Gone) => {
-            refresh(ctx, name, memory).await
+        Err(Reply::Conflict | Reply::Lost | Reply::Gone) => refresh(ctx, name, memory).await,
+        Err(Reply::Ambiguous(_)) => {
+            let found = refresh(ctx, name, memory).await;
+            // Nobody wrote anything: the server is in trouble, and asking again at once does not help it.
+            if matches!(found, Held::Changed) && unchanged(ctx, lock) {
+                return Held::Later(super::commit::backoff(memory));
+            }
+            found
         }
         Err(Reply::Busy(after)) => Held::Later(after.unwrap_or(Duration::from_secs(1))),
         Err(Reply::Rule(why) | Reply::Denied(why) | Reply::TooLarge(why)) => {
@@ -133,6 +139,12 @@ async fn put(ctx: &Ctx, lock: &Arc<TargetLock>, next: &Lock, memory: &mut Memory
         }
         Err(Reply::Terminating) => Held::Later(super::commit::backoff(memory)),
     }
+}
+
+/// Whether the cache still has this very copy of the lock.
+fn unchanged(ctx: &Ctx, lock: &TargetLock) -> bool {
+    let now = ctx.locks.get(&Key::of(lock));
+    now.is_some_and(|now| now.metadata.resource_version == lock.metadata.resource_version)
 }
 
 /// A consistent read of the lock.

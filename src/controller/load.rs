@@ -92,7 +92,10 @@ async fn create(ctx: &Ctx, load: &DataLoad, name: &str) -> Option<Duration> {
             ctx.changed_operation(&ctx.operations.replace(created));
             None
         }
-        Err(Reply::Terminating | Reply::Gone) => None,
+        Err(Reply::Terminating) => None,
+        // The namespace is gone, and the load with it; or the kind is missing for a moment.
+        Err(Reply::Gone) => Some(Duration::from_secs(5)),
+        Err(Reply::Busy(after)) => Some(after.unwrap_or(Duration::from_secs(1))),
         Err(Reply::Rule(why) | Reply::Denied(why)) => {
             tracing::error!(load = %Key::of(load), %why, "the operation of a load cannot be created");
             refused(ctx, load, name, &why).await
@@ -188,6 +191,7 @@ async fn show(ctx: &Ctx, load: &DataLoad, status: DataLoadStatus) -> Option<Dura
             None
         }
         Err(Reply::Gone) => None,
+        Err(Reply::Busy(after)) => Some(after.unwrap_or(Duration::from_secs(1))),
         Err(_) => Some(Duration::from_secs(1)),
     }
 }

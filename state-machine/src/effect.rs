@@ -265,6 +265,8 @@ pub struct JobView {
     pub files: i64,
     /// Files that failed.
     pub failed_files: i64,
+    /// One of them and what the engine says of it, once the job is over and if the engine tells.
+    pub failed_example: Option<String>,
 }
 
 /// What a load job does.

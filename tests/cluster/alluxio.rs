@@ -336,6 +336,8 @@ impl Drop for Stage {
             && let Some(log) = self.controller.as_ref().map(|c| &c.log)
         {
             eprintln!("the controller's log: {}", log.display());
+            let mut journals = self.bench.kubectl_as("admin");
+            let _ = journals.args(["-n", &self.ns.name, "get", "operationjournals", "-o", "yaml"]).status();
             self.alluxio.thaw();
         }
         let mut get = self.bench.kubectl_as("admin");

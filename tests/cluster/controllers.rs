@@ -114,7 +114,7 @@ impl InProcess {
     ) -> Self {
         let config = controller::Config {
             probe_every: Duration::from_secs(1),
-            watch: WatchOptions { namespace: Some(namespace.to_owned()), ..WatchOptions::default() },
+            watch: WatchOptions { namespace: Some(namespace.to_owned()), ..config.watch.clone() },
             ..config
         };
         let registry = Registry::with(move |_| Ok(Arc::clone(&engine)));

@@ -228,6 +228,7 @@ impl World {
             loaded_bytes: if s.cached == BYTES { BYTES } else { done },
             files: 1,
             failed_files: 0,
+            failed_example: None,
         }
     }
 

@@ -12,7 +12,7 @@ use ratchet_state_machine::journal::{Replayed, replay};
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::spec::OperationSpec;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,6 +202,17 @@ impl Stage {
             .map(|t| serde_json::from_str(t).expect("a spec"));
         let spec = spec.cloned().or(kept).expect("a spec");
         replay(uid, &spec, entries.values()).expect("a sound journal")
+    }
+
+    /// No intent was sent twice, and each of these paths was loaded by one job that nobody stopped.
+    pub fn loaded_once<'a>(&self, paths: impl IntoIterator<Item = &'a str>) {
+        let log = self.engine.world().log.clone();
+        let distinct: HashSet<&String> = log.iter().collect();
+        assert_eq!(distinct.len(), log.len(), "an intent was sent twice: {log:?}");
+        for path in paths {
+            let state = self.engine.path(path);
+            assert_eq!((state.submits, state.stops), (1, 0), "{path}: {state:?} {log:?}");
+        }
     }
 
     /// Names of the events of an operation.

@@ -133,6 +133,7 @@ impl Core {
                 loaded_bytes: 0,
                 files: 0,
                 failed_files: 0,
+                failed_example: None,
             };
         };
         job.view()
@@ -154,6 +155,7 @@ impl Job {
             loaded_bytes: signed(self.loaded + self.ahead),
             files: self.files,
             failed_files: self.failed,
+            failed_example: None,
         }
     }
 }

@@ -21,6 +21,9 @@ use ratchet_state_machine::spec::ArmSpec;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Of so many failed files at most one is asked for by name: the master names them all or none.
+const FEW_FAILED: i64 = 100;
+
 /// How to talk to an Alluxio.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -172,12 +175,19 @@ impl Alluxio {
             loaded_bytes: 0,
             files: 0,
             failed_files: 0,
+            failed_example: None,
         };
-        let seen = match self.client.load_progress(path).await {
+        let mut seen = match self.client.load_progress(path).await {
             Ok(seen) => seen,
             Err(AlluxioError::NotFound { .. }) => return Ok(none),
             Err(error) => return Err(error),
         };
+        if seen.state == LoadState::Succeeded && (1..=FEW_FAILED).contains(&seen.failed_files) {
+            match self.client.load_failures(path).await {
+                Ok(named) => seen = named,
+                Err(error) => tracing::debug!(path, %error, "the files that failed stay without a name"),
+            }
+        }
         let state = match seen.state {
             LoadState::Running | LoadState::Verifying => JobState::Running,
             LoadState::Stopped => JobState::Stopped,
@@ -194,6 +204,7 @@ impl Alluxio {
             loaded_bytes: seen.loaded_bytes,
             files: seen.processed_files,
             failed_files: seen.failed_files,
+            failed_example: seen.failed_example,
         })
     }
 

@@ -58,7 +58,14 @@ fn submitted() -> Load {
 }
 
 fn job(state: JobState) -> Option<Result<Answer, Trouble>> {
-    Some(Ok(Answer::Job(JobView { state, total_bytes: None, loaded_bytes: 1, files: 1, failed_files: 0 })))
+    Some(Ok(Answer::Job(JobView {
+        state,
+        total_bytes: None,
+        loaded_bytes: 1,
+        files: 1,
+        failed_files: 0,
+        failed_example: None,
+    })))
 }
 
 fn unlocked() -> Observation {

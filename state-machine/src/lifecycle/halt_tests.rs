@@ -18,7 +18,14 @@ fn cancelling(spec: &OperationSpec, at: Load) -> Folded {
 }
 
 fn sees(state: JobState) -> Observation {
-    let job = JobView { state, total_bytes: None, loaded_bytes: 1, files: 1, failed_files: 0 };
+    let job = JobView {
+        state,
+        total_bytes: None,
+        loaded_bytes: 1,
+        files: 1,
+        failed_files: 0,
+        failed_example: None,
+    };
     Observation { answer: Some(Ok(Answer::Job(job))), ..calm() }
 }
 

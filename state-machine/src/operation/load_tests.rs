@@ -20,7 +20,14 @@ fn data(path: usize, started: bool, submitted: bool) -> Load {
 }
 
 fn view(state: JobState) -> JobView {
-    JobView { state, total_bytes: Some(100), loaded_bytes: 40, files: 1, failed_files: 0 }
+    JobView {
+        state,
+        total_bytes: Some(100),
+        loaded_bytes: 40,
+        files: 1,
+        failed_files: 0,
+        failed_example: None,
+    }
 }
 
 fn sees(answer: Answer) -> Observation {

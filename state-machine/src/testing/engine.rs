@@ -229,6 +229,7 @@ impl Engine {
             loaded_bytes: d.map_or(0, |d| d.cached),
             files: 1,
             failed_files: 0,
+            failed_example: None,
         }
     }
 

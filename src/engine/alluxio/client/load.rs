@@ -55,11 +55,23 @@ impl AlluxioClient {
     /// # Errors
     /// `NotFound` if the master knows no such job; it forgets a finished one after a day.
     pub async fn load_progress(&self, path: &str) -> Result<LoadProgress, AlluxioError> {
+        self.report(path, false).await
+    }
+
+    /// The same with the files that failed. For few of them: the master names them all, in one message.
+    ///
+    /// # Errors
+    /// As [`Self::load_progress`].
+    pub async fn load_failures(&self, path: &str) -> Result<LoadProgress, AlluxioError> {
+        self.report(path, true).await
+    }
+
+    async fn report(&self, path: &str, verbose: bool) -> Result<LoadProgress, AlluxioError> {
         let request = GetJobProgressRequest {
             job_description: Some(description(path)?),
             options: Some(JobProgressOptions {
                 format: Some(JobProgressFormat::Json as i32),
-                verbose: Some(false),
+                verbose: Some(verbose),
             }),
         };
         let call = &calls::GET_JOB_PROGRESS;

@@ -7,6 +7,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 use super::redact::redact;
 
@@ -25,6 +26,8 @@ pub struct LoadProgress {
     pub processed_files: i64,
     /// Files with a block that failed.
     pub failed_files: i64,
+    /// The first of them by name, and why, redacted; only of a verbose report.
+    pub failed_example: Option<String>,
     /// Why a failed load failed.
     pub failure: Option<LoadFailure>,
 }
@@ -76,6 +79,8 @@ struct Report {
     processed_files: i64,
     #[serde(rename = "mFailedFileCount", default)]
     failed_files: i64,
+    #[serde(rename = "mFailedFilesWithReasons")]
+    failed_files_with_reasons: Option<BTreeMap<String, Value>>,
     #[serde(rename = "mFailureReason")]
     failure: Option<Value>,
 }
@@ -100,8 +105,15 @@ pub(super) fn parse(json: &str) -> Result<LoadProgress, ReportError> {
         loaded_bytes: report.loaded_bytes,
         processed_files: report.processed_files,
         failed_files: report.failed_files,
+        failed_example: report.failed_files_with_reasons.as_ref().and_then(example),
         failure: report.failure.as_ref().map(failure),
     })
+}
+
+fn example(failed: &BTreeMap<String, Value>) -> Option<String> {
+    let (path, reason) = failed.first_key_value()?;
+    let reason = reason.as_str().map_or_else(|| reason.to_string(), str::to_owned);
+    Some(redact(&format!("{path}: {reason}")))
 }
 
 fn failure(reason: &Value) -> LoadFailure {
@@ -128,6 +140,7 @@ mod tests {
             loaded_bytes: 15_728_640,
             processed_files: 3,
             failed_files: 0,
+            failed_example: None,
             failure: None,
         };
         assert_eq!(parse(json).unwrap(), wanted);
@@ -167,6 +180,14 @@ mod tests {
     fn the_message_of_a_failure_is_redacted() {
         let failure = parse(&failed("s3 with {s3a.secretKey=abc}")).unwrap().failure.unwrap();
         assert_eq!(failure.message, "s3 with {s3a.secretKey=***}");
+    }
+
+    #[test]
+    fn of_the_files_that_failed_one_is_named() {
+        let json = r#"{"mJobState":"SUCCEEDED","mFailedFileCount":2,
+            "mFailedFilesWithReasons":{"/b":"Not enough space","/a":"Not found: s3 with {s3a.secretKey=abc}"}}"#;
+        let example = parse(json).unwrap().failed_example.unwrap();
+        assert_eq!(example, "/a: Not found: s3 with {s3a.secretKey=***}");
     }
 
     #[test]

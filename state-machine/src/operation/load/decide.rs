@@ -202,9 +202,13 @@ fn metadata_lost(because: &str) -> Act<LoadEvent> {
 }
 
 fn loaded(job: &JobView, attributed: bool, more: bool) -> Act<LoadEvent> {
+    let which = job.failed_example.as_ref().map_or_else(String::new, |file| format!(", such as {file}"));
     Act::Record {
         event: LoadEvent::DataLoaded { bytes: job.loaded_bytes, failed: job.failed_files, attributed, more },
-        because: format!("{} files, {} bytes, {} failed", job.files, job.loaded_bytes, job.failed_files),
+        because: format!(
+            "{} files, {} bytes, {} failed{which}",
+            job.files, job.loaded_bytes, job.failed_files
+        ),
         intend: None,
     }
 }

@@ -346,7 +346,14 @@ fn answer(query: &Query, engine: Engine) -> Answer {
         2 => JobState::Stopped,
         _ => JobState::Succeeded,
     };
-    let job = JobView { state, total_bytes: None, loaded_bytes: bytes, files: 1, failed_files: 0 };
+    let job = JobView {
+        state,
+        total_bytes: None,
+        loaded_bytes: bytes,
+        files: 1,
+        failed_files: 0,
+        failed_example: None,
+    };
     match query {
         Query::Health => {
             Answer::Health(Health { live_workers: 1, capacity_bytes: 100, load_replicas: false })
