@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const AT_ONCE: usize = 8;
 /// Sequences where nothing says how many.
 const FEW: u64 = 300;
+/// How often a sequence is played again whose difference may be chance.
+const TRIES: usize = 8;
 /// Different differences after which it is enough.
 const ENOUGH: usize = 40;
 
@@ -99,13 +101,14 @@ impl Pair {
         for shown in &shown {
             *findings.codes.lock().expect("not poisoned").entry(shown.answer.code).or_default() += 1;
         }
-        let again = match difference {
-            Some(difference) if difference.may_be_chance() => {
-                findings.chances.fetch_add(1, Ordering::Relaxed);
-                self.try_out(&sequence).await.0
+        let mut again = difference;
+        for _ in 0..TRIES {
+            if !again.as_ref().is_some_and(Difference::may_be_chance) {
+                break;
             }
-            other => other,
-        };
+            findings.chances.fetch_add(1, Ordering::Relaxed);
+            again = self.try_out(&sequence).await.0;
+        }
         let Some(mut difference) = again else { return };
         let kind = difference.kind();
         let known = {

@@ -34,8 +34,7 @@ pub(crate) fn decode(object: &mut Value) -> Result<Vec<String>, String> {
             "json: cannot unmarshal {found} into Go struct field .metadata of type v1.ObjectMeta"
         ));
     };
-    // What the typed form leaves out when it is empty.
-    metadata.retain(|_, v| !is_empty(v));
+    metadata.retain(|_, value| !value.is_null() && *value != "");
     let mut unknown = Vec::new();
     let mut failed = None;
     metadata.retain(|field, value| match field_type(field) {
@@ -47,10 +46,13 @@ pub(crate) fn decode(object: &mut Value) -> Result<Vec<String>, String> {
             if let Err(why) = type_.check(field, value) {
                 failed.get_or_insert(why);
             }
-            field != "managedFields"
+            // What the typed form leaves out when it is empty.
+            field != "managedFields" && !is_empty(value)
         }
         None => {
-            unknown.push(format!("metadata.{field}"));
+            if !is_empty(value) {
+                unknown.push(format!("metadata.{field}"));
+            }
             false
         }
     });

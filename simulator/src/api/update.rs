@@ -73,13 +73,19 @@ impl State {
     }
 }
 
+/// How the schema's own faults of the whole object begin; a rule's message is left as it is.
+const AT_ROOT: &str = "Invalid value: \"\": ";
+
 /// Through the status subresource only the status is held to its schema, and texts name fields from there on.
 fn relative(cause: &mut Cause) {
     if cause.field == "status" || cause.field.starts_with("status.") {
         let short = cause.field.trim_start_matches("status").trim_start_matches('.');
         cause.message =
             cause.message.replace(&format!("{} in body", cause.field), &format!("{short} in body"));
-    } else if cause.field == "<nil>" && cause.message.contains("status.") {
+    } else if cause.field == "<nil>"
+        && cause.message.starts_with(AT_ROOT)
+        && cause.message.contains("status.")
+    {
         cause.field = "status".into();
         cause.message = cause.message.replacen("status.", "", 1);
     }

@@ -164,6 +164,10 @@ impl State {
             meta::set(&mut object, "name", name);
         }
         placed(target, &mut object, None)?;
+        // Not so of what a PUT creates: that keeps even these.
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+            meta::remove(&mut object, field);
+        }
         self.insert(call, target, object)
     }
 
@@ -268,9 +272,6 @@ impl State {
                 name = format!("{base}{}", suffix(&name));
             }
             meta::set(object, "name", name);
-        }
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
-            meta::remove(object, field);
         }
         meta::set(object, "uid", uid);
         meta::set(object, "creationTimestamp", meta::time((self.options.now)()));
