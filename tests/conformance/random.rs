@@ -1,7 +1,8 @@
 //! Random sequences on both servers, several at a time; a sequence that shows a difference is made smaller and printed.
 //!
-//! `RATCHET_CONFORMANCE` says how many, `RATCHET_CONFORMANCE_FROM` from which number on, `RATCHET_CONFORMANCE_SELF`
-//! holds the real server against itself instead: what the comparison then finds is its own mistake.
+//! `RATCHET_CONFORMANCE` says how many, `RATCHET_CONFORMANCE_FROM` from which number on. `RATCHET_CONFORMANCE_PLAY`
+//! names a file of sequences, one a line as a report prints them, that are played instead of random ones.
+//! `RATCHET_CONFORMANCE_SELF` holds the real server against itself: what the comparison then finds is its own mistake.
 
 use crate::cluster::runtime;
 use crate::generate;
@@ -21,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const AT_ONCE: usize = 8;
 /// Sequences where nothing says how many.
 const FEW: u64 = 300;
+/// How often a sequence is played again whose difference may be chance.
+const TRIES: usize = 8;
 /// Different differences after which it is enough.
 const ENOUGH: usize = 40;
 
@@ -28,6 +31,8 @@ const ENOUGH: usize = 40;
 #[derive(Default)]
 struct Findings {
     requests: AtomicU64,
+    /// Differences that may be chance: such a sequence is played again.
+    chances: AtomicU64,
     codes: Mutex<BTreeMap<u16, u64>>,
     /// By what they have in common: how often, and the first one, made smaller.
     differences: Mutex<BTreeMap<String, (u64, String)>>,
@@ -90,16 +95,21 @@ impl Pair {
         }
     }
 
-    async fn sequence(&self, i: u64, findings: &Findings) {
-        let seed = RngSeed::Fixed(20_260_101_u64.wrapping_add(i));
-        let mut runner = TestRunner::new(Config { rng_seed: seed, ..Config::default() });
-        let mut sequence = generate::sequence().new_tree(&mut runner).expect("a sequence").current();
+    async fn sequence(&self, i: u64, mut sequence: Sequence, findings: &Findings) {
         let (difference, shown) = self.try_out(&sequence).await;
         findings.requests.fetch_add(shown.len() as u64, Ordering::Relaxed);
         for shown in &shown {
             *findings.codes.lock().expect("not poisoned").entry(shown.answer.code).or_default() += 1;
         }
-        let Some(mut difference) = difference else { return };
+        let mut again = difference;
+        for _ in 0..TRIES {
+            if !again.as_ref().is_some_and(Difference::may_be_chance) {
+                break;
+            }
+            findings.chances.fetch_add(1, Ordering::Relaxed);
+            again = self.try_out(&sequence).await.0;
+        }
+        let Some(mut difference) = again else { return };
         let kind = difference.kind();
         let known = {
             let mut all = findings.differences.lock().expect("not poisoned");
@@ -120,11 +130,28 @@ impl Pair {
     }
 }
 
+/// The sequence of a number: always the same one.
+fn random(i: u64) -> Sequence {
+    let seed = RngSeed::Fixed(20_260_101_u64.wrapping_add(i));
+    let mut runner = TestRunner::new(Config { rng_seed: seed, ..Config::default() });
+    generate::sequence().new_tree(&mut runner).expect("a sequence").current()
+}
+
+/// The sequences of a file: what stands behind the first brace of each line.
+fn given() -> Option<Vec<Sequence>> {
+    let file = std::env::var_os("RATCHET_CONFORMANCE_PLAY")?;
+    let text = std::fs::read_to_string(file).expect("the file is readable");
+    let lines = text.lines().filter_map(|line| line.find('{').map(|at| &line[at..]));
+    Some(lines.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect())
+}
+
 #[test]
 fn random_sequences_are_answered_alike() {
     let Some(real) = Real::get() else { return };
-    let count = number("RATCHET_CONFORMANCE").unwrap_or(FEW);
-    let from = number("RATCHET_CONFORMANCE_FROM").unwrap_or(0);
+    let given = given();
+    let many = given.as_ref().map(|all| all.len() as u64);
+    let count = many.or_else(|| number("RATCHET_CONFORMANCE")).unwrap_or(FEW);
+    let from = number("RATCHET_CONFORMANCE_FROM").filter(|_| given.is_none()).unwrap_or(0);
     let itself = std::env::var_os("RATCHET_CONFORMANCE_SELF").is_some();
     runtime().block_on(async {
         let (next, findings) = (AtomicU64::new(from), Findings::default());
@@ -139,7 +166,9 @@ fn random_sequences_are_answered_alike() {
                 if i >= from + count || findings.differences.lock().expect("not poisoned").len() > ENOUGH {
                     break;
                 }
-                pair.sequence(i, &findings).await;
+                let at = usize::try_from(i).expect("so many");
+                let sequence = given.as_ref().map_or_else(|| random(i), |all| all[at].clone());
+                pair.sequence(i, sequence, &findings).await;
             }
             for names in pair.mirror.iter().chain([&pair.names]) {
                 real.strike(names).await;
@@ -151,8 +180,9 @@ fn random_sequences_are_answered_alike() {
             (findings.requests.load(Ordering::Relaxed), findings.codes.lock().expect("not poisoned"));
         let played = next.load(Ordering::Relaxed).min(from + count) - from;
         println!(
-            "{played} sequences, {requests} answers compared in {:.0?}; codes {codes:?}",
-            start.elapsed()
+            "{played} sequences, {requests} answers compared in {:.0?}; codes {codes:?}; {} played again",
+            start.elapsed(),
+            findings.chances.load(Ordering::Relaxed)
         );
         let mut report = String::new();
         for (kind, (times, first)) in differences.iter() {

@@ -8,8 +8,9 @@ use futures::{Stream, StreamExt as _};
 use ratchet_simulator::api::{Options, Reply, Request, Server, User};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A watch that shows nothing for so long shows nothing at all.
@@ -19,6 +20,37 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub enum Side {
     Real(&'static Real),
     Simulator(Server),
+}
+
+/// Objects that a furnished server may have: uids of later ones begin behind theirs.
+const FURNITURE: u64 = 1000;
+
+fn options(first_uid: u64) -> Options {
+    let ids = AtomicU64::new(first_uid);
+    let uids = move || format!("00000000-0000-4000-8000-{:012x}", ids.fetch_add(1, Ordering::Relaxed));
+    Options {
+        now: Arc::new(|| "2026-01-01T00:00:00Z".parse().expect("a time")),
+        uids: Arc::new(uids),
+        rules: ratchet_simulator::schema::Rules::All,
+        admit: None,
+        history: 10_000,
+        sink: None,
+    }
+}
+
+/// The server with the kinds of a group, which each sequence gets a copy of: to compile their rules takes longer than
+/// to play most sequences.
+fn furnished(group: &str) -> Server {
+    static SERVERS: Mutex<BTreeMap<String, Server>> = Mutex::new(BTreeMap::new());
+    let mut servers = SERVERS.lock().expect("not poisoned");
+    let make = || {
+        let server = Server::new(options(1));
+        for definition in definitions(group) {
+            server.install(&definition).expect("the CRD is accepted");
+        }
+        server
+    };
+    servers.entry(group.to_owned()).or_insert_with(make).clone()
 }
 
 /// An answer: what the controller could look at.
@@ -42,19 +74,7 @@ impl Answer {
 impl Side {
     /// A simulator with the kinds of a group and the two namespaces.
     pub fn simulator(names: &Names) -> Self {
-        let ids = AtomicU64::new(1);
-        let uids = move || format!("00000000-0000-4000-8000-{:012x}", ids.fetch_add(1, Ordering::Relaxed));
-        let server = Server::new(Options {
-            now: Arc::new(|| "2026-01-01T00:00:00Z".parse().expect("a time")),
-            uids: Arc::new(uids),
-            rules: ratchet_simulator::schema::Rules::All,
-            admit: None,
-            history: 10_000,
-            sink: None,
-        });
-        for definition in definitions(&names.group) {
-            server.install(&definition).expect("the CRD is accepted");
-        }
+        let server = furnished(&names.group).fork(options(FURNITURE));
         for name in &names.namespaces {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             server.install(&object).expect("the namespace is accepted");

@@ -230,6 +230,26 @@ fn fields(kind: &Kind) -> Option<&'static [&'static str]> {
     })
 }
 
+/// Checks the type of an object of a built-in kind, and names its kind where it does not.
+///
+/// # Errors
+/// Another type, in the words of the real server's registry.
+pub(crate) fn identify(kind: &Kind, object: &mut Value) -> Result<(), String> {
+    if kind.schema.is_some() {
+        return Ok(());
+    }
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (version, name) = (text("apiVersion"), text("kind"));
+    let name = if name.is_empty() { kind.kind.as_str() } else { name };
+    if version != kind.api_version() || name != kind.kind {
+        return Err(format!(
+            "no kind \"{name}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
+        ));
+    }
+    object["kind"] = kind.kind.clone().into();
+    Ok(())
+}
+
 /// Removes what a built-in kind does not have; gives back what went.
 pub(crate) fn prune(kind: &Kind, object: &mut Value) -> Vec<String> {
     let mut gone = Vec::new();

@@ -34,19 +34,25 @@ pub(crate) fn decode(object: &mut Value) -> Result<Vec<String>, String> {
             "json: cannot unmarshal {found} into Go struct field .metadata of type v1.ObjectMeta"
         ));
     };
-    // What the typed form leaves out when it is empty.
-    metadata.retain(|_, v| !is_empty(v));
+    metadata.retain(|_, value| !value.is_null() && *value != "");
     let mut unknown = Vec::new();
     let mut failed = None;
     metadata.retain(|field, value| match field_type(field) {
         Some(type_) => {
+            if let (Type::TextMap, Value::Object(texts)) = (type_, &mut *value) {
+                // For Go, null is an empty text.
+                texts.values_mut().filter(|text| text.is_null()).for_each(|text| *text = "".into());
+            }
             if let Err(why) = type_.check(field, value) {
                 failed.get_or_insert(why);
             }
-            field != "managedFields" && field != "selfLink"
+            // What the typed form leaves out when it is empty.
+            field != "managedFields" && !is_empty(value)
         }
         None => {
-            unknown.push(format!("metadata.{field}"));
+            if !is_empty(value) {
+                unknown.push(format!("metadata.{field}"));
+            }
             false
         }
     });
@@ -95,7 +101,7 @@ impl Type {
         };
         match (self, value) {
             (Self::Text, Value::String(_)) | (Self::Anything, Value::Array(_)) => Ok(()),
-            (Self::Text, other) => wrong(other, "string"),
+            (Self::Text, other) => wrong(other, if field == "uid" { "types.UID" } else { "string" }),
             (Self::Time, Value::String(at)) => {
                 if DateTime::parse_from_rfc3339(at).is_ok() {
                     return Ok(());
@@ -112,12 +118,10 @@ impl Type {
                 None => Ok(()),
             },
             (Self::Texts, other) => wrong(other, "[]string"),
-            (Self::TextMap, Value::Object(map)) => {
-                match map.values().find(|v| !v.is_string() && !v.is_null()) {
-                    Some(item) => wrong(item, "string"),
-                    None => Ok(()),
-                }
-            }
+            (Self::TextMap, Value::Object(map)) => match map.values().find(|v| !v.is_string()) {
+                Some(item) => wrong(item, "string"),
+                None => Ok(()),
+            },
             (Self::TextMap, other) => wrong(other, "map[string]string"),
             (Self::Anything, other) => wrong(other, "[]v1.OwnerReference"),
         }
@@ -162,12 +166,15 @@ pub(crate) fn created(kind: &Kind, object: &Value) -> Vec<Cause> {
     }
     common(object, &mut causes);
     finalizers(object, &mut causes);
+    if is_core(kind) {
+        standard(object, &mut causes);
+    }
     causes
 }
 
 /// What is wrong with the metadata of a changed object. The real server looks at some of it more than once, and says
 /// so more than once.
-pub(crate) fn updated(new: &Value, old: &Value) -> Vec<Cause> {
+pub(crate) fn updated(kind: &Kind, new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     for _ in 0..2 {
         immutable(new, old, &mut causes);
@@ -175,7 +182,18 @@ pub(crate) fn updated(new: &Value, old: &Value) -> Vec<Cause> {
     }
     common(new, &mut causes);
     finalizers(new, &mut causes);
+    if is_core(kind) {
+        common(new, &mut causes);
+        finalizers(new, &mut causes);
+        standard(new, &mut causes);
+        standard(new, &mut causes);
+    }
     causes
+}
+
+/// Whether it is one of the kinds whose metadata is held to more.
+fn is_core(kind: &Kind) -> bool {
+    kind.schema.is_none() && kind.group.is_empty()
 }
 
 fn immutable(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
@@ -289,9 +307,21 @@ fn finalizers(object: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
+/// Finalizers that need no domain.
+const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
+
+/// Finalizers of the core kinds are in a domain, or standard.
+fn standard(object: &Value, causes: &mut Vec<Cause>) {
+    for (i, name) in meta::finalizers(object).enumerate() {
+        if !name.contains('/') && !STANDARD.contains(&name) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(invalid(&format!("metadata.finalizers[{i}]"), name, why));
+        }
+    }
+}
+
 /// Finalizers that are not in a domain of their own are warned of.
 pub(crate) fn finalizer_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
-    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
     meta::finalizers(object)
         .filter(|f| !f.contains('/') && !STANDARD.contains(f))
         .filter(|f| old.is_none_or(|o| !meta::finalizers(o).any(|x| x == *f)))

@@ -117,7 +117,7 @@ impl State {
         let (mut solid, mut lost) = (Vec::new(), false);
         for reference in owners {
             match self.owner(meta::namespace(object), reference) {
-                // A kind that is not served says nothing.
+                // What cannot be looked up says nothing.
                 None => solid.push(reference.clone()),
                 Some(Some(owner)) if !waits(&owner.value) => solid.push(reference.clone()),
                 Some(_) => lost = true,
@@ -130,10 +130,14 @@ impl State {
         }
     }
 
-    /// The owner that a reference names; `None` when its kind is not served, `Some(None)` when it is gone.
+    /// The owner that a reference names; `None` when its kind is not served, or lies in namespaces and the dependent
+    /// in none; `Some(None)` when it is gone.
     fn owner(&self, namespace: &str, reference: &Value) -> Option<Option<&Arc<Entry>>> {
         let text = |field: &str| reference[field].as_str().unwrap_or_default();
         let (table, kind) = self.find(text("apiVersion"), text("kind"))?;
+        if kind.namespaced && namespace.is_empty() {
+            return None;
+        }
         let namespace = if kind.namespaced { namespace } else { "" };
         let entry = self.get(table, &meta::key(namespace, text("name")));
         Some(entry.filter(|e| meta::uid(&e.value) == text("uid")))

@@ -43,7 +43,7 @@ impl State {
         let old = self.get(&target.table, &key).cloned().ok_or_else(|| Failure::not_found(kind, name))?;
         let other = !render::same(kind, &self.storage(target));
         let shown = if other { render::converted(&old.value, kind) } else { Arc::clone(&old.value) };
-        let mut new = apply(form, &shown, &call.request.body)?;
+        let mut new = apply(form, &shown, call)?;
         let refuse = |new: &str, why: &str| {
             let message = format!("Invalid value: {}: {why}", Value::from(new));
             let cause = Cause { reason: "FieldValueInvalid", message, field: "patch".into() };
@@ -59,7 +59,7 @@ impl State {
             return Err(refuse(&new.to_string(), &why));
         }
         let text = |field: &str| new.get(field).and_then(Value::as_str).unwrap_or_default();
-        if text("kind").is_empty() {
+        if text("kind").is_empty() && kind.schema.is_some() {
             return Err(refuse(&new.to_string(), &format!("Object 'Kind' is missing in '{new}'")));
         }
         if text("apiVersion").is_empty() {
@@ -67,6 +67,7 @@ impl State {
                 "Object 'apiVersion' is missing in 'object has no apiVersion field'",
             ));
         }
+        super::builtin::identify(kind, &mut new).map_err(|why| refuse(&new.to_string(), &why))?;
         // A refusal shows the object as the patch left it, with the fields that are not known.
         let whole = (call.unknown == Unknown::Strict).then(|| new.to_string());
         let shaped = shape(kind, &mut new);
@@ -135,7 +136,8 @@ fn form(call: &Call<'_>, kind: &Kind) -> Answer<Form> {
 }
 
 /// The object as the patch leaves it.
-fn apply(form: Form, old: &Value, body: &[u8]) -> Answer<Value> {
+fn apply(form: Form, old: &Value, call: &Call<'_>) -> Answer<Value> {
+    let body = &call.request.body;
     if let Form::Operations = form {
         return carry_out(operations(body)?, old).ok_or_else(Failure::unprocessable);
     }
@@ -144,7 +146,9 @@ fn apply(form: Form, old: &Value, body: &[u8]) -> Answer<Value> {
     if let (true, Form::Merge) = (patch.is_null(), form) {
         return Err(Failure::bad_request("Invalid JSON Patch"));
     }
-    if !patch.is_object() {
+    // Where unknown fields are ignored, the patch is not decoded first, and a list takes the place of the object.
+    let list = patch.is_array() && call.unknown == Unknown::Ignore && matches!(form, Form::Merge);
+    if !patch.is_object() && !list {
         let found = check::json_type(&patch);
         let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
         return Err(decoding(why));

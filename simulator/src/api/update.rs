@@ -30,14 +30,16 @@ impl State {
         prepare(kind, &target.sub, &old.value, &mut new);
         let mut causes = type_causes(kind, &new);
         if causes.is_empty() {
-            causes = check::updated(&new, &old.value);
-            let mut rules = self.rules(kind, &new, Some(&old.value));
+            causes = check::updated(kind, &new, &old.value);
+            let mut rules = self.rules(kind, &new, Some(&old.value), &causes);
             if target.sub == "status" {
                 rules.iter_mut().for_each(relative);
             }
             causes.extend(rules);
             causes.extend(super::crd::check(kind, &new));
             causes.extend(builtin::check(kind, &new));
+        } else if let Some(schema) = &kind.schema {
+            causes.extend(schema.law(&new, Some(&old.value), self.options.rules));
         }
         if !causes.is_empty() {
             return Err(named_invalid(kind, &new, &name, &causes));
@@ -57,6 +59,8 @@ impl State {
             self.remove(&target.table, &key, (*old.value).clone())?;
             return Ok(response);
         }
+        // Shown by a dry run, but never stored.
+        meta::remove(&mut new, "selfLink");
         if unchanged(&new, old) {
             return Ok(self.show(call, target, 200, old));
         }
@@ -69,13 +73,19 @@ impl State {
     }
 }
 
+/// How the schema's own faults of the whole object begin; a rule's message is left as it is.
+const AT_ROOT: &str = "Invalid value: \"\": ";
+
 /// Through the status subresource only the status is held to its schema, and texts name fields from there on.
 fn relative(cause: &mut Cause) {
     if cause.field == "status" || cause.field.starts_with("status.") {
         let short = cause.field.trim_start_matches("status").trim_start_matches('.');
         cause.message =
             cause.message.replace(&format!("{} in body", cause.field), &format!("{short} in body"));
-    } else if cause.field == "<nil>" && cause.message.contains("status.") {
+    } else if cause.field == "<nil>"
+        && cause.message.starts_with(AT_ROOT)
+        && cause.message.contains("status.")
+    {
         cause.field = "status".into();
         cause.message = cause.message.replacen("status.", "", 1);
     }

@@ -163,6 +163,10 @@ impl State {
             meta::set(&mut object, "name", name);
         }
         placed(target, &mut object, None)?;
+        // Not so of what a PUT creates: that keeps even these.
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+            meta::remove(&mut object, field);
+        }
         self.insert(call, target, object)
     }
 
@@ -181,9 +185,11 @@ impl State {
         let mut causes = kind_cause(kind, &object);
         if causes.is_empty() {
             causes = check::created(kind, &object);
-            causes.extend(self.rules(kind, &object, None));
+            causes.extend(self.rules(kind, &object, None, &causes));
             causes.extend(super::crd::check(kind, &object));
             causes.extend(builtin::check(kind, &object));
+        } else if let Some(schema) = &kind.schema {
+            causes.extend(schema.law(&object, None, self.options.rules));
         }
         if !causes.is_empty() {
             return Err(named_invalid(kind, &object, &name, &causes));
@@ -192,7 +198,8 @@ impl State {
             check::finalizer_warnings(&object, None).into_iter().for_each(|w| call.warn(w));
         }
         self.admit(call, target, "CREATE", &name, Some(&object), None)?;
-        if !call.dry_run && !matches!(meta::version(&object), "" | "0") {
+        // What is no number is no version.
+        if !call.dry_run && meta::version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
             return Err(Failure::bare("resourceVersion should not be set on objects to be created"));
         }
         let key = meta::key(&target.namespace, &name);
@@ -212,6 +219,8 @@ impl State {
         if call.dry_run {
             return Ok(self.show_value(call, target, 201, object));
         }
+        // Shown by a dry run, but never stored.
+        meta::remove(&mut object, "selfLink");
         let entry = self.put(&target.table, &key, object)?;
         let response = self.show(call, target, 201, &entry);
         self.after(&target.table, &key)?;
@@ -263,9 +272,6 @@ impl State {
             }
             meta::set(object, "name", name);
         }
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
-            meta::remove(object, field);
-        }
         meta::set(object, "uid", uid);
         meta::set(object, "creationTimestamp", meta::time((self.options.now)()));
         if builtin::counts_generations(kind) {
@@ -281,10 +287,16 @@ impl State {
         }
     }
 
-    /// What the schema and the rules of a CRD say.
-    pub(crate) fn rules(&self, kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Cause> {
+    /// What the schema and the rules of a CRD say, when so much is known to be wrong `already`.
+    pub(crate) fn rules(
+        &self,
+        kind: &Kind,
+        new: &Value,
+        old: Option<&Value>,
+        already: &[Cause],
+    ) -> Vec<Cause> {
         match &kind.schema {
-            Some(schema) => schema.validate(new, old, self.options.rules),
+            Some(schema) => schema.validate_after(already, new, old, self.options.rules),
             None => Vec::new(),
         }
     }
@@ -340,7 +352,7 @@ impl State {
 /// A replacement of an object that was another one: the store says so, in its own words.
 fn other_uid(call: &Call<'_>, kind: &Kind, key: &str, name: &str, [uid, stored]: [&str; 2]) -> Box<Failure> {
     let group = if kind.schema.is_some() { format!("{}/", kind.group) } else { String::new() };
-    let root = if call.dry_run && stored.is_empty() { "" } else { "/registry" };
+    let root = if call.dry_run { "" } else { "/registry" };
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: {root}/{group}{}/{key}, ResourceVersion: 0, \
          AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}",
@@ -362,11 +374,14 @@ pub(crate) fn kind_cause(kind: &Kind, object: &Value) -> Vec<Cause> {
     causes
 }
 
-/// A 422 under the kind that the body names.
+/// A 422 under the kind and the group that the body names.
 pub(crate) fn named_invalid(kind: &Kind, object: &Value, name: &str, causes: &[Cause]) -> Box<Failure> {
-    let found = object.get("kind").and_then(Value::as_str).unwrap_or(&kind.kind);
-    let shown = if kind.schema.is_some() { found } else { &kind.kind };
-    Failure::invalid_named(&kind.group, shown, name, causes)
+    let text = |field: &str| object.get(field).and_then(Value::as_str);
+    if kind.schema.is_none() {
+        return Failure::invalid_named(&kind.group, &kind.kind, name, causes);
+    }
+    let group = text("apiVersion").map_or("", |v| v.split_once('/').map_or("", |(group, _)| group));
+    Failure::invalid_named(group, text("kind").unwrap_or(&kind.kind), name, causes)
 }
 
 /// Five letters that depend on nothing but the seed.

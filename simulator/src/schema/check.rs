@@ -44,7 +44,7 @@ impl Walk {
             self.allowed(node, new, path);
             return;
         }
-        if !node.kind.admits(new) {
+        if !node.kind.admits(new) && !node.overlooks(new) {
             let (want, seen) = match node.format {
                 // Where there is a format, it is named in the place of the type.
                 Some(format) if !new.is_string() && !new.is_array() => (format.name(), width(new)),

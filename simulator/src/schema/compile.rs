@@ -234,8 +234,7 @@ fn summarise(node: &mut Node) {
     let transitions = any(|n| n.any_transitions);
     let lists = any(|n| n.any_lists) || node.list != List::Atomic;
     let defaults = any(|n| n.any_defaults || n.default.is_some());
-    let converted =
-        matches!(node.format, Some(Format::DateTime | Format::Date | Format::Duration | Format::Byte));
+    let converted = node.kind == Kind::String && node.format.is_some();
     let plain = below.iter().all(|n| n.plain)
         && !converted
         && !node.preserve

@@ -93,14 +93,35 @@ impl Schema {
     /// Everything that is wrong with `new`, given what is stored. Both are expected to be in shape.
     #[must_use]
     pub fn validate(&self, new: &Value, old: Option<&Value>, rules: Rules) -> Vec<Cause> {
+        self.validate_after(&[], new, old, rules)
+    }
+
+    /// The same where other checks have found something `already`, which may keep the rules from being evaluated.
+    #[must_use]
+    pub fn validate_after(
+        &self,
+        already: &[Cause],
+        new: &Value,
+        old: Option<&Value>,
+        rules: Rules,
+    ) -> Vec<Cause> {
         let mut causes = check::check(&self.root, new, old);
+        let blocked = |c: &[Cause]| already.iter().chain(c).any(cause::blocks_rules);
         causes.extend(lists::check(&self.root, new, old));
-        if rules == Rules::Structure || !self.root.any_rules {
-            return causes;
-        }
-        if causes.iter().any(cause::blocks_rules) {
+        if rules == Rules::All && self.root.any_rules && blocked(&causes) {
             causes.push(cause::unchecked());
-        } else {
+        } else if rules == Rules::All {
+            cel::check(&self.root, new, old, &mut causes);
+        }
+        causes
+    }
+
+    /// What lists and rules say alone: they are asked even of an object whose structure nobody looks at, because it
+    /// names another kind.
+    #[must_use]
+    pub fn law(&self, new: &Value, old: Option<&Value>, rules: Rules) -> Vec<Cause> {
+        let mut causes = lists::check(&self.root, new, old);
+        if rules == Rules::All {
             cel::check(&self.root, new, old, &mut causes);
         }
         causes

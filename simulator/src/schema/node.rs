@@ -175,6 +175,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it is a list where a text with a format belongs: the real server's check of types overlooks it, and
+    /// only rules stumble over it.
+    pub fn overlooks(&self, value: &Value) -> bool {
+        value.is_array() && self.kind == Kind::String && self.format.is_some()
+    }
+
     /// The node of a field, if the schema has one.
     pub fn child(&self, name: &str) -> Option<&Node> {
         self.properties.get(name).or(match &self.additional {

@@ -5,6 +5,7 @@
 //!   step     = create | read | replace | patch | delete | raw      with edits from pools.rs
 //! ```
 
+mod misnamed;
 mod patches;
 mod pools;
 mod reads;
@@ -78,6 +79,7 @@ fn step(resource: &'static str, owned: bool) -> BoxedStrategy<Step> {
         6 => patches::merge_patch(resource, owned),
         5 => delete(resource, owned),
         1 => reads::raw(resource),
+        1 => misnamed::write(resource),
     ]
     .boxed()
 }

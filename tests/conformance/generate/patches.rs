@@ -22,7 +22,8 @@ pub fn json_patch(resource: &'static str, owned: bool) -> BoxedStrategy<Step> {
         .boxed()
 }
 
-fn is_builtin(resource: &str) -> bool {
+/// Whether the server knows the kind without a CRD.
+pub fn is_builtin(resource: &str) -> bool {
     matches!(resource, "configmaps" | "leases")
 }
 
@@ -35,7 +36,8 @@ fn op(resource: &'static str, owned: bool, status: bool) -> BoxedStrategy<Value>
     // A resourceVersion in another field would not be seen to be one.
     let from =
         field().prop_map(|(from, _)| if from.ends_with("resourceVersion") { "/metadata/uid" } else { from });
-    let carry = (from, field(), prop_oneof![Just("move"), Just("copy")])
+    let to = pools::own_field(resource, owned, status);
+    let carry = (from, to, prop_oneof![Just("move"), Just("copy")])
         .prop_map(|(from, (path, _), op)| json!({"op": op, "from": from, "path": path}));
     // What moves may end up where the typed form of a built-in kind has no place for it: the simulator takes it.
     let (carry_often, odd_often) = if is_builtin(resource) { (0, 0) } else { (1, 1) };

@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 
 /// `a == b`
 pub fn equal(a: &Val<'_>, b: &Val<'_>) -> Result<bool, Fault> {
+    if a.is_overlooked() || b.is_overlooked() {
+        return Err(Fault::no_text());
+    }
     Ok(match (a, b) {
         (Val::Text(x), Val::Text(y)) => x == y,
         (Val::Int(x), Val::Int(y)) => x == y,
@@ -62,7 +65,7 @@ fn json(a: &Value, na: Option<&Node>, b: &Value, nb: Option<&Node>) -> Result<bo
     };
     if same_node {
         if a == b {
-            return Ok(true);
+            return all_sound(a, na).map(|()| true);
         }
         if na.is_some_and(|n| n.plain) {
             return Ok(false);
@@ -72,6 +75,19 @@ fn json(a: &Value, na: Option<&Node>, b: &Value, nb: Option<&Node>) -> Result<bo
         (Value::Array(x), Value::Array(y)) => lists(x, na, y, nb),
         (Value::Object(x), Value::Object(y)) => objects(x, na, y, nb),
         _ => Ok(false),
+    }
+}
+
+/// Looks for what the check of types overlooked, at any depth.
+fn all_sound(value: &Value, node: Option<&Node>) -> Result<(), Fault> {
+    let Some(node) = node.filter(|n| !n.plain) else { return Ok(()) };
+    if node.overlooks(value) {
+        return Err(Fault::no_text());
+    }
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| all_sound(item, node.items.as_deref())),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, f)| all_sound(f, node.child(name))),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
 

@@ -27,8 +27,8 @@ impl<'a> Env<'a> {
     pub fn eval(&mut self, code: &'a Code) -> Outcome<'a> {
         match code {
             Code::Constant(constant) => Ok(constant.value()),
-            Code::New => Ok(self.new.clone()),
-            Code::Old => Ok(self.old.clone()),
+            Code::New => self.new.clone().sound(),
+            Code::Old => self.old.clone().sound(),
             Code::Slot(slot) => self.slots.get(*slot).cloned().unwrap_or_else(|| Err(Fault::overload())),
             Code::Type(name) => Ok(Val::Type(name)),
             Code::List(items) => {
@@ -117,7 +117,7 @@ impl<'a> Env<'a> {
         let of = self.eval(of)?;
         match (of.field(name)?, of) {
             (found, Val::Optional(_)) => Ok(Val::Optional(found.map(Rc::new))),
-            (Some(found), _) => Ok(found),
+            (Some(found), _) => found.sound(),
             (None, _) => Err(Fault::no_key(name)),
         }
     }

@@ -24,6 +24,11 @@ impl Fault {
         Self::fixed("no such overload")
     }
 
+    /// A list where a text belongs.
+    pub const fn no_text() -> Self {
+        Self::fixed("invalid data, expected string, got []interface {}")
+    }
+
     /// A key that is not there.
     pub fn no_key(key: &str) -> Self {
         Self(Cow::Owned(format!("no such key: {key}")))
@@ -85,6 +90,16 @@ impl<'a> Val<'a> {
             Value::String(s) => text(s, node),
             Value::Array(_) | Value::Object(_) => Val::Json(value, node),
         }
+    }
+
+    /// Itself, unless it is a value that the check of types overlooked.
+    pub fn sound(self) -> Result<Self, Fault> {
+        if self.is_overlooked() { Err(Fault::no_text()) } else { Ok(self) }
+    }
+
+    /// Whether the check of types overlooked it.
+    pub fn is_overlooked(&self) -> bool {
+        matches!(self, Val::Json(value, Some(node)) if node.overlooks(value))
     }
 
     /// The truth, if it is one.
