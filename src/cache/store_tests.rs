@@ -35,6 +35,20 @@ fn a_copy_older_than_what_is_known_is_refused() {
 }
 
 #[test]
+fn late_news_of_a_former_object_does_not_bring_it_back() {
+    let store = Store::<DataOperation>::default();
+    let at = |uid: &str, version: &str| {
+        let mut op = op("a", uid, 1);
+        op.metadata.resource_version = Some(version.into());
+        op
+    };
+    store.replace(at("u2", "20"));
+    assert!(store.apply(at("u1", "19")).is_none(), "the former object came back");
+    assert_eq!(store.get(&key("a")).unwrap().uid(), "u2");
+    assert!(store.apply(at("u3", "21")).is_some(), "the next one is seen");
+}
+
+#[test]
 fn a_deletion_of_a_former_object_does_not_remove_its_successor() {
     let store = Store::<DataOperation>::default();
     store.apply(op("a", "u2", 1));
