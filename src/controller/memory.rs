@@ -104,6 +104,11 @@ impl Memory {
         self.entry.map_or(0, |(_, at, before)| before.saturating_add(ms_between(at, now)))
     }
 
+    /// The same, where of what was before this process no more than `most` is believed.
+    pub fn since_entry_at_most_ms(&self, now: Instant, most: i64) -> i64 {
+        self.entry.map_or(0, |(_, at, before)| before.min(most).saturating_add(ms_between(at, now)))
+    }
+
     /// Takes note of how far the work is; milliseconds since that last changed.
     pub fn stalled_ms(&self, now: Instant) -> i64 {
         self.progress.map_or(0, |(_, at)| ms_between(at, now))

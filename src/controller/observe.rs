@@ -105,7 +105,7 @@ pub async fn observe(
     let mut seen = Observation {
         age_ms: memory.age_ms(now),
         since_entry_ms: memory.since_entry_ms(now),
-        since_step_ms: memory.since_entry_ms(now).saturating_add(step_began_ms(record)),
+        since_step_ms: memory.since_entry_at_most_ms(now, BELIEVED_MS).saturating_add(step_began_ms(record)),
         last_was_failure: record.last().is_some_and(|e| e.event == "AttemptFailed"),
         stalled_ms: memory.stalled_ms(now),
         deleting_for_ms: deleting_for_ms(ctx, op),
@@ -161,8 +161,9 @@ pub fn deleting_for_ms(ctx: &Ctx, op: &DataOperation) -> Option<i64> {
     Some((ctx.clock.now().timestamp() - at.0.as_second()).max(0) * 1000)
 }
 
-/// The most that is believed of the time between two entries, in milliseconds: writers' clocks differ, and jump.
-const BELIEVED_MS: i64 = 60_000;
+/// The most that is believed of a time that others' clocks tell (between two entries, or since one), in milliseconds:
+/// clocks differ, and jump.
+const BELIEVED_MS: i64 = 120_000;
 
 /// Milliseconds from the entry with which the present step began to the newest entry, as far as they are believed.
 fn step_began_ms(record: &Record) -> i64 {
