@@ -133,6 +133,7 @@ impl World {
         let time = Time::begin();
         let mut oracle = Oracle::default();
         oracle.protected = plan.protection != Protection::None;
+        oracle.hasty = plan.clocks.iter().any(|(_, rate)| *rate > 100);
         let oracle = Arc::new(Mutex::new(oracle));
         let deleted = Arc::new(Notify::new());
         let (judge, told) = (Arc::clone(&oracle), Arc::clone(&deleted));
