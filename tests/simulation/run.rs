@@ -248,7 +248,9 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
         Happening::ForceDelete(i) | Happening::Replace(i) => {
             let uri = operation(*i);
             let (_, seen) = world.by_hand("GET", &uri, &Value::Null);
-            world.judge().forced(seen["metadata"]["uid"].as_str().unwrap_or_default());
+            // Nobody has asked for it yet, or it is gone.
+            let Some(uid) = seen["metadata"]["uid"].as_str() else { return };
+            world.judge().forced(uid);
             world.by_hand("DELETE", &uri, &Value::Null);
             world.by_hand("PATCH", &uri, &json!({"metadata": {"finalizers": null}}));
             if matches!(happening, Happening::Replace(_)) && !plan.asked[*i].as_load {
