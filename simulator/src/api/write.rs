@@ -336,7 +336,10 @@ impl State {
                 if !meta::uid(&object).is_empty() {
                     return Err(other_uid(call, kind, &key, name, [meta::uid(&object), ""]));
                 }
-                meta::remove(&mut object, "resourceVersion");
+                // A dry run shows even the version that it was sent.
+                if !call.dry_run {
+                    meta::remove(&mut object, "resourceVersion");
+                }
                 return self.insert(call, target, object);
             }
             return Err(Failure::not_found(kind, name));
