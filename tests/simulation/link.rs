@@ -4,6 +4,7 @@
 //!   kube::Client -> Link: frozen? dead? crash here? --delay--> Server (atomic) --delay--> reply, or none
 //! ```
 
+use super::call::{Op, about, ends_well, news, status_patch, uid, value};
 use super::plan::{CrashPoint, Sent, Weather};
 use super::world::World;
 use bytes::Bytes;
@@ -14,10 +15,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use kube::client::Body;
 use ratchet_simulator::api::{Reply, Request, Response, User, Watch};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -340,70 +338,6 @@ impl Link {
         let known = told.entry(uid).or_default();
         *known = seq.max(*known);
     }
-}
-
-/// One operation of a JSON patch, as far as anybody here looks at it.
-#[derive(Deserialize)]
-struct Op<'a> {
-    #[serde(borrow)]
-    op: Cow<'a, str>,
-    #[serde(borrow)]
-    path: Cow<'a, str>,
-    #[serde(borrow, default)]
-    value: Option<&'a RawValue>,
-}
-
-/// What the first operation of a kind at a path has for a value.
-fn value<'a, T: Deserialize<'a>>(ops: &[Op<'a>], op: &str, path: &str) -> Option<T> {
-    let found = ops.iter().find(|o| o.op == op && o.path == path)?;
-    serde_json::from_str(found.value?.get()).ok()
-}
-
-/// The uid of the operation that a status patch is for.
-fn uid(ops: &[Op<'_>]) -> Option<String> {
-    value(ops, "test", "/metadata/uid")
-}
-
-/// Which state of which operation somebody knows of once a status patch has been carried out.
-fn news(ops: &[Op<'_>]) -> Option<(String, i64)> {
-    #[derive(Deserialize)]
-    struct Status {
-        seq: i64,
-    }
-    let written = || value(ops, "add", "/status").map(|s: Status| s.seq);
-    let seq = value(ops, "add", "/status/seq").or_else(written);
-    let stands = || value(ops, "test", "/status/seq");
-    Some((uid(ops)?, seq.or_else(stands)?))
-}
-
-/// Whether a write says that its operation has succeeded.
-fn ends_well(request: &Request) -> bool {
-    let well = |o: &Op<'_>| o.path == "/status/phase" && o.value.is_some_and(|v| v.get() == "\"Succeeded\"");
-    status_patch(request).is_some_and(|ops| ops.iter().any(well))
-}
-
-/// What a changing call is about.
-fn about(request: &Request, ops: Option<&[Op<'_>]>) -> Sent {
-    if request.uri.contains("/targetlocks") {
-        return Sent::Lock;
-    }
-    if request.uri.contains("/operationjournals") {
-        return Sent::Segment;
-    }
-    let Some(ops) = ops else { return Sent::Other };
-    let sets = |path: &str| ops.iter().any(|o| o.op == "add" && o.path == path);
-    match (sets("/status/intent"), sets("/status/seq") || sets("/status")) {
-        (true, _) => Sent::Intent,
-        (false, true) => Sent::Transition,
-        (false, false) => Sent::Other,
-    }
-}
-
-fn status_patch(request: &Request) -> Option<Vec<Op<'_>>> {
-    let path = request.uri.split('?').next()?;
-    (path.contains("/dataoperations/") && path.ends_with("/status"))
-        .then(|| serde_json::from_slice(&request.body).ok())
-        .flatten()
 }
 
 impl tower::Service<http::Request<Body>> for Link {

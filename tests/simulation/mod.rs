@@ -10,6 +10,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod call;
 pub mod engine;
 pub mod link;
 pub mod oracle;
