@@ -101,7 +101,7 @@ impl Memory {
 
     /// Milliseconds since the newest entry.
     pub fn since_entry_ms(&self, now: Instant) -> i64 {
-        self.entry.map_or(0, |(_, at, before)| before.saturating_add(ms_between(at, now)))
+        self.since_entry_at_most_ms(now, i64::MAX)
     }
 
     /// The same, where of what was before this process no more than `most` is believed.

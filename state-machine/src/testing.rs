@@ -5,7 +5,7 @@ pub mod engine;
 pub mod model;
 pub mod world;
 
-use crate::effect::{Effect, Intent};
+use crate::effect::{Effect, Intent, JobState, JobView};
 use crate::ids::{Fence, Nonce, PlanHash, Seq, Token, WriterId};
 use crate::journal::{self, Signature};
 use crate::lifecycle::step::{During, Shared, Step};
@@ -38,6 +38,11 @@ pub fn spec(operation: ArmSpec) -> OperationSpec {
         approval: Approval::Automatic,
         control: Control::default(),
     }
+}
+
+/// A job of one file, none of which failed.
+pub fn job(state: JobState, loaded_bytes: i64) -> JobView {
+    JobView { state, total_bytes: None, loaded_bytes, files: 1, failed_files: 0, failed_example: None }
 }
 
 /// Paths as a spec has them.

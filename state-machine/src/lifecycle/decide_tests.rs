@@ -1,5 +1,5 @@
 use super::*;
-use crate::effect::{Answer, JobState, JobView, Trouble, TroubleKind};
+use crate::effect::{Answer, JobState, Trouble, TroubleKind};
 use crate::ids::{PlanHash, Seq};
 use crate::lifecycle::CLEANUP_BOUND_MS;
 use crate::observation::{Predecessor, Target};
@@ -58,14 +58,7 @@ fn submitted() -> Load {
 }
 
 fn job(state: JobState) -> Option<Result<Answer, Trouble>> {
-    Some(Ok(Answer::Job(JobView {
-        state,
-        total_bytes: None,
-        loaded_bytes: 1,
-        files: 1,
-        failed_files: 0,
-        failed_example: None,
-    })))
+    Some(Ok(Answer::Job(crate::testing::job(state, 1))))
 }
 
 fn unlocked() -> Observation {

@@ -1,12 +1,12 @@
 use super::*;
-use crate::effect::{Answer, Health, JobState, JobView, Receipt, Trouble, TroubleKind};
+use crate::effect::{Answer, Health, JobState, Receipt, Trouble, TroubleKind};
 use crate::lifecycle::decide;
 use crate::lifecycle::step::Step;
 use crate::observation::Observation;
 use crate::operation::Event;
 use crate::operation::load::{Known as Bytes, Load};
 use crate::spec::OperationSpec;
-use crate::testing::{calm, folded, intending, load};
+use crate::testing::{calm, folded, intending, job, load};
 
 fn at() -> Load {
     let known = Bytes { files: 1, bytes: 10, capacity: 100 };
@@ -18,15 +18,7 @@ fn cancelling(spec: &OperationSpec, at: Load) -> Folded {
 }
 
 fn sees(state: JobState) -> Observation {
-    let job = JobView {
-        state,
-        total_bytes: None,
-        loaded_bytes: 1,
-        files: 1,
-        failed_files: 0,
-        failed_example: None,
-    };
-    Observation { answer: Some(Ok(Answer::Job(job))), ..calm() }
+    Observation { answer: Some(Ok(Answer::Job(job(state, 1)))), ..calm() }
 }
 
 fn down() -> Observation {

@@ -20,14 +20,7 @@ fn data(path: usize, started: bool, submitted: bool) -> Load {
 }
 
 fn view(state: JobState) -> JobView {
-    JobView {
-        state,
-        total_bytes: Some(100),
-        loaded_bytes: 40,
-        files: 1,
-        failed_files: 0,
-        failed_example: None,
-    }
+    JobView { total_bytes: Some(100), ..crate::testing::job(state, 40) }
 }
 
 fn sees(answer: Answer) -> Observation {

@@ -11,7 +11,7 @@
 use crate::MACHINE_VERSION;
 use crate::decision::Decision;
 use crate::effect::{
-    Answer, Effect, Health, Intent, JobState, JobView, MetadataView, Outcome, Query, Receipt, TreeView,
+    Answer, Effect, Health, Intent, JobState, MetadataView, Outcome, Query, Receipt, TreeView,
 };
 use crate::ids::{Digest, Fence, Nonce, PlanHash, Token, WriterId};
 use crate::lifecycle::step::Shared;
@@ -346,14 +346,7 @@ fn answer(query: &Query, engine: Engine) -> Answer {
         2 => JobState::Stopped,
         _ => JobState::Succeeded,
     };
-    let job = JobView {
-        state,
-        total_bytes: None,
-        loaded_bytes: bytes,
-        files: 1,
-        failed_files: 0,
-        failed_example: None,
-    };
+    let job = crate::testing::job(state, bytes);
     match query {
         Query::Health => {
             Answer::Health(Health { live_workers: 1, capacity_bytes: 100, load_replicas: false })
