@@ -191,7 +191,9 @@ async fn claim(ctx: &Ctx, cluster: &CacheCluster, identity: &str, lock: &str) ->
     };
     if found.spec.claim.uid == own.uid {
         // Holds that nobody will give back are freed here too: somebody may need them only next week.
-        hold::free_void(ctx, &Arc::new(found)).await;
+        if let Some(after) = hold::free_void(ctx, &Arc::new(found)).await {
+            ctx.cluster_queue.add_after(Key::of(cluster), after);
+        }
         return Ok(());
     }
     let other = found.spec.claim.clone();
@@ -246,7 +248,7 @@ async fn take_over(ctx: &Ctx, lock: &TargetLock, own: &Claim) -> Result<(), Stri
     let successor = (&former.namespace, &former.name) == (&own.namespace, &own.name);
     if !successor && !lock.spec.lock.holders.is_empty() {
         // Holders that are gone as well will never give their holds back.
-        hold::free_void(ctx, &Arc::new(lock.clone())).await;
+        let _ = hold::free_void(ctx, &Arc::new(lock.clone())).await;
         return Err("operations of the engine's former CacheCluster still hold its lock; delete them".into());
     }
     let ops = json!([

@@ -173,13 +173,18 @@ pub async fn steal(ctx: &Ctx, around: &Surroundings, memory: &mut Memory) -> Hel
     free(ctx, lock, memory).await
 }
 
-/// The same for a lock that nobody here waits for.
-pub async fn free_void(ctx: &Ctx, lock: &Arc<TargetLock>) {
-    free(ctx, lock, &mut Memory::default()).await;
+/// The same for a lock that nobody here waits for. How long until something more can be freed, where a hold is void and
+/// not yet harmless.
+pub async fn free_void(ctx: &Ctx, lock: &Arc<TargetLock>) -> Option<Duration> {
+    match free(ctx, lock, &mut Memory::default()).await {
+        Held::Later(after) => Some(after),
+        Held::Changed => None,
+    }
 }
 
 async fn free(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Held {
-    let mut waits = false;
+    let mut next = lock.spec.lock.clone();
+    let mut waits: Option<i64> = None;
     for holder in &lock.spec.lock.holders {
         if !looks_void(ctx, holder) {
             ctx.gone.forget(&holder.uid);
@@ -190,19 +195,24 @@ async fn free(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Held {
         }
         let now = ctx.clock.instant();
         let since = ctx.gone.first_seen(&holder.uid, now);
-        let wait = ctx.config.send_for_ms.saturating_add(ctx.config.unknown_effect_ms);
         let hasty = ctx.broken(Mutation::StealWithoutWait) || ctx.broken(Mutation::StealWithoutRead);
-        if ms_between(since, now) < wait && !hasty {
-            waits = true;
+        let wait = ctx.config.send_for_ms.saturating_add(ctx.config.unknown_effect_ms);
+        let left = wait - ms_between(since, now);
+        if left > 0 && !hasty {
+            waits = Some(waits.map_or(left, |w| w.min(left)));
             continue;
         }
         tracing::warn!(holder = %format!("{}/{}", holder.namespace, holder.name), hold = holder.hold,
             "the operation is gone and left its hold behind; it is freed");
-        let Some(next) = lock.spec.lock.release(&holder.uid, holder.hold, None) else { continue };
-        ctx.gone.forget(&holder.uid);
+        if let Some(without) = next.release(&holder.uid, holder.hold, None) {
+            ctx.gone.forget(&holder.uid);
+            next = without;
+        }
+    }
+    if next != lock.spec.lock {
         return put(ctx, lock, &next, memory).await;
     }
-    if waits { Held::Later(Duration::from_secs(1)) } else { Held::Changed }
+    waits.map_or(Held::Changed, |ms| Held::Later(Duration::from_millis(ms.unsigned_abs())))
 }
 
 /// By the cache: cheap, and only a reason to look.

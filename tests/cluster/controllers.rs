@@ -1,17 +1,20 @@
 //! Controllers for tests: the shipped binary as a process of its own, and the same code inside the test.
 
 use super::{Bench, sh, unique};
+use chrono::{DateTime, Utc};
 use kube::Client;
 use ratchet::cache::WatchOptions;
-use ratchet::clock::SystemClock;
+use ratchet::clock::{Clock, SystemClock};
 use ratchet::controller::{self, Ctx};
 use ratchet::engine::{Engine, Registry};
 use ratchet_state_machine::ids::WriterId;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The shipped binary, running as a process of its own.
 pub struct Replica {
@@ -75,10 +78,41 @@ impl Drop for Replica {
     }
 }
 
+/// The machine's clocks, and on top what a test lets pass at once.
+#[derive(Debug, Clone, Default)]
+pub struct LeapingClock(Arc<AtomicU64>);
+
+impl LeapingClock {
+    /// Lets time pass.
+    pub fn leap(&self, by: Duration) {
+        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+
+    fn ahead(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Clock for LeapingClock {
+    fn now(&self) -> DateTime<Utc> {
+        SystemClock.now() + self.ahead()
+    }
+
+    fn instant(&self) -> Instant {
+        SystemClock.instant() + self.ahead()
+    }
+
+    fn timer(&self, at: Instant) -> Instant {
+        at.checked_sub(self.ahead()).unwrap_or(at)
+    }
+}
+
 /// The controller inside the test, with an engine of the test's choice.
 pub struct InProcess {
     /// Its context: caches, metrics, queues.
     pub ctx: Arc<Ctx>,
+    /// What it takes for the time.
+    pub clock: LeapingClock,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -119,14 +153,15 @@ impl InProcess {
         };
         let registry = Registry::with(move |_| Ok(Arc::clone(&engine)));
         let writer = WriterId(format!("test-{}", unique()));
-        let ctx = Arc::new(Ctx::new(client, config, writer, Arc::new(SystemClock), registry));
+        let clock = LeapingClock::default();
+        let ctx = Arc::new(Ctx::new(client, config, writer, Arc::new(clock.clone()), registry));
         let (stop, stopped) = oneshot::channel();
         let running = Arc::clone(&ctx);
         let task = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
             controller::run(running, stopped).await.expect("the controller runs");
         });
-        Self { ctx, stop: Some(stop), task }
+        Self { ctx, clock, stop: Some(stop), task }
     }
 
     /// Drains and ends.

@@ -51,8 +51,8 @@ pub struct Oracle {
     segments: BTreeMap<String, BTreeMap<i64, Value>>,
     /// Hold ids that were granted, and to whom.
     grants: BTreeMap<i64, String>,
-    /// Tokens whose effect changed something, and how often.
-    applied: BTreeMap<String, u32>,
+    /// Tokens whose effect changed something: on which path, and how often.
+    applied: BTreeMap<String, (String, u32)>,
     /// Deleted past the protocol: finalizers taken off.
     forced: BTreeSet<String>,
     /// What was wrong.
@@ -126,6 +126,11 @@ impl Oracle {
     /// The engine has lost entries: what is applied once more may have been among them.
     pub fn engine_forgot(&mut self) {
         self.applied.clear();
+    }
+
+    /// Somebody else has changed what is cached of a path: a fenced repeat has something to do there again.
+    pub fn undone(&mut self, path: &str) {
+        self.applied.retain(|_, (on, _)| !overlap(on, path));
     }
 
     /// Operations that are there.
@@ -334,7 +339,7 @@ impl Oracle {
         let token = &landed.token.0;
         let what = format!("{} on {} ({} {})", landed.effect.name(), landed.path, token, landed.fence);
         if landed.changed {
-            let times = self.applied.entry(token.clone()).or_default();
+            let (_, times) = self.applied.entry(token.clone()).or_insert_with(|| (landed.path.to_owned(), 0));
             *times += 1;
             if *times > 1 && self.protected {
                 self.object(format!("{what} was applied twice"));

@@ -231,7 +231,10 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
                 world.cache_now().evict(file);
             }
         }
-        Happening::ForeignLoad(path) => world.cache_now().foreign_load(path),
+        Happening::ForeignLoad(path) => {
+            world.cache_now().foreign_load(path);
+            world.judge().undone(path);
+        }
         Happening::LockDeleted => {
             for lock in world.server.objects("targetlocks") {
                 let name = lock["metadata"]["name"].as_str().unwrap_or_default().to_owned();
