@@ -2,7 +2,7 @@
 //! `--seed S [--trace]` one; `--calm` leaves out whatever goes wrong, and all replicas but one.
 //!
 //! ```text
-//!   cargo test --release --test seeds -- --seeds 1000000
+//!   cargo test --profile long --test seeds -- --seeds 1000000
 //!   cargo test --release --test seeds -- --seed 4711 --trace
 //! ```
 
