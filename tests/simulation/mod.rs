@@ -11,6 +11,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod call;
+pub mod draw;
+pub mod end;
 pub mod engine;
 pub mod link;
 pub mod oracle;
