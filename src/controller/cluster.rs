@@ -216,13 +216,27 @@ async fn create(ctx: &Ctx, own: &Claim, identity: &str, name: &str) -> Result<Ta
     if let Ok(Some(found)) = write::get(ctx, &locks, name).await {
         return Ok(found);
     }
-    let content = told_by_operations(ctx, own).await?;
+    let mut content = told_by_operations(ctx, own).await?;
+    if had_lock(ctx, own).await? {
+        // Operations that are gone tell nothing of the holds that they had. No lock grants one a second, so the time is
+        // above whatever the lost one has granted.
+        content.epoch = content.epoch.max(ctx.clock.now().timestamp());
+    }
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let spec = TargetLockSpec { identity: identity.to_owned(), claim: own.clone(), lock: content };
     let lock = TargetLock::new(metadata, spec);
     write::create(ctx, &locks, &lock)
         .await
         .map_err(|reply| format!("the lock cannot be created yet: {}", reply.name()))
+}
+
+/// Whether the cluster had its lock once: the identity of its engine is recorded only with that.
+async fn had_lock(ctx: &Ctx, own: &Claim) -> Result<bool, String> {
+    let clusters: Api<CacheCluster> = Api::namespaced(ctx.client.clone(), &own.namespace);
+    match write::get(ctx, &clusters, &own.name).await {
+        Ok(found) => Ok(found.and_then(|c| c.status).is_some_and(|s| s.identity.is_some())),
+        Err(reply) => Err(format!("the CacheCluster cannot be read: {}", reply.name())),
+    }
 }
 
 /// The content of a cluster's lock, as a consistent list of its operations tells it.

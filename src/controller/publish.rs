@@ -180,8 +180,9 @@ async fn show(
     match write::patch(ctx, &super::commit::api(ctx, op), Part::Status, name, &ops).await {
         Ok(object) => {
             ctx.metrics.display_write();
+            // The answer may be the first to show what somebody edited meanwhile; the watch will bring nothing new then.
             if let Some(change) = ctx.operations.apply(object) {
-                ctx.notify_mirrors(&change);
+                ctx.changed_operation(&change);
             }
             true
         }
