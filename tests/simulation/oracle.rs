@@ -298,8 +298,8 @@ impl Oracle {
         for holder in after {
             let (hold, uid) = (number(holder, &["hold"]), text(holder, &["uid"]).to_owned());
             let other = self.grants.insert(hold, uid.clone());
-            // A lock that somebody deletes after its last operation is gone remembers nothing: by design. Nor does one
-            // that was deleted before the operation took up what it was granted; nothing carried that hold.
+            // A create that arrives after the lock that it meant was used and deleted may grant a hold again; by then its
+            // former owner is gone or never took it up, so nothing carries it.
             let carried = |o: &Value| number(o, &["status", "fence", "epoch"]) >= hold;
             if let Some(other) =
                 other.filter(|o| *o != uid && self.operations.get(o).is_some_and(|o| carried(o)))
