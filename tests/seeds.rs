@@ -22,10 +22,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const CORPUS: u64 = 200;
 
 /// Seeds that once showed something, in the controller or in those who judge it. They belong to the corpus.
-const FOUND: [u64; 28] = [
+const FOUND: [u64; 29] = [
     6_191, 6_244, 6_862, 8_888, 8_920, 9_565, 10_813, 12_772, 14_966, 19_109, 19_472, 21_076, 21_535, 22_931,
-    23_389, 23_675, 34_366, 40_166, 81_464, 97_314, 103_175, 183_831, 234_333, 344_511, 505_338, 557_068,
-    558_239, 576_834,
+    23_389, 23_675, 34_366, 40_166, 81_464, 97_314, 103_175, 183_831, 234_333, 344_511, 390_460, 505_338,
+    557_068, 558_239, 576_834,
 ];
 
 struct Arguments {

@@ -51,8 +51,10 @@ pub struct Oracle {
     segments: BTreeMap<String, BTreeMap<i64, Value>>,
     /// Hold ids that were granted, and to whom.
     grants: BTreeMap<i64, String>,
-    /// Tokens whose effect changed something: on which path, and how often.
-    applied: BTreeMap<String, (String, u32)>,
+    /// Tokens whose effect changed something, and how often.
+    applied: BTreeMap<String, u32>,
+    /// Paths that somebody else has loaded: bytes come for as long as that takes.
+    foreign: Vec<String>,
     /// Deleted past the protocol: finalizers taken off.
     forced: BTreeSet<String>,
     /// What was wrong.
@@ -128,9 +130,9 @@ impl Oracle {
         self.applied.clear();
     }
 
-    /// Somebody else has changed what is cached of a path: a fenced repeat has something to do there again.
-    pub fn undone(&mut self, path: &str) {
-        self.applied.retain(|_, (on, _)| !overlap(on, path));
+    /// Somebody else loads a path: a fenced repeat has something to do there again.
+    pub fn foreign_load(&mut self, path: &str) {
+        self.foreign.push(path.to_owned());
     }
 
     /// Operations that are there.
@@ -339,9 +341,10 @@ impl Oracle {
         let token = &landed.token.0;
         let what = format!("{} on {} ({} {})", landed.effect.name(), landed.path, token, landed.fence);
         if landed.changed {
-            let (_, times) = self.applied.entry(token.clone()).or_insert_with(|| (landed.path.to_owned(), 0));
+            let times = self.applied.entry(token.clone()).or_default();
             *times += 1;
-            if *times > 1 && self.protected {
+            let undone = self.foreign.iter().any(|p| overlap(p, landed.path));
+            if *times > 1 && self.protected && !undone {
                 self.object(format!("{what} was applied twice"));
             }
         }

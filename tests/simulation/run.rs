@@ -232,7 +232,7 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
         }
         Happening::ForeignLoad(path) => {
             world.cache_now().foreign_load(path);
-            world.judge().undone(path);
+            world.judge().foreign_load(path);
         }
         Happening::LockDeleted => {
             for lock in world.server.objects("targetlocks") {
