@@ -7,13 +7,9 @@ mod cluster;
 use cluster::fake::BYTES;
 use cluster::legal::{self, store};
 use cluster::stage::Stage;
-use ratchet::clock::{Clock as _, SystemClock};
 use ratchet_state_machine::effect::JobState;
-use ratchet_state_machine::journal::{Record, Signature};
-use ratchet_state_machine::lifecycle::Change;
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::machine::Phase;
-use ratchet_state_machine::operation::Event;
 use serde_json::json;
 use std::time::Duration;
 
@@ -180,13 +176,6 @@ async fn an_approval_counts_for_the_plan_that_it_names() {
     controller.stop().await;
 }
 
-/// The record after the event.
-fn after(record: &Record, event: Shared) -> Record {
-    let sign = Signature { by: &legal::writer(), at: SystemClock.now(), because: "a test" };
-    let change = Change { event: Event::Shared(event), intent: None, sealed_through: None };
-    record.append(&change, &sign).unwrap()
-}
-
 /// An operation whose job cannot be stopped for longer than the clean-up bound.
 async fn stuck(stage: &Stage, name: &str, path: &str, event: Shared) -> cluster::InProcess {
     stage.engine.world().unreachable = false;
@@ -197,7 +186,7 @@ async fn stuck(stage: &Stage, name: &str, path: &str, event: Shared) -> cluster:
     stage.engine.world().unreachable = true;
     let record = op.status.as_ref().unwrap().record().unwrap();
     let controller = stage.bench.client("controller").await;
-    store(&controller, &op, &after(&record, event)).await;
+    store(&controller, &op, &legal::shared(&record, event)).await;
     let second = stage.controller().await;
     // What passed before this process, it would not believe: the clean-up bound runs by its own clock.
     stage.waits(name, "EngineUnreachable").await;
