@@ -10,7 +10,7 @@
 
 mod simulation;
 
-use simulation::{Plan, Report, run};
+use simulation::{MOUNTS_FROM, Plan, Report, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,20 +20,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Seeds of the corpus that every test run plays.
 const CORPUS: u64 = 200;
+/// And of those whose plans have mounts.
+const MOUNTED: std::ops::Range<u64> = MOUNTS_FROM..MOUNTS_FROM + 60;
 
 /// Seeds that once showed something, in the controller or in those who judge it. They belong to the corpus.
-const FOUND: [u64; 29] = [
+const FOUND: [u64; 30] = [
     6_191, 6_244, 6_862, 8_888, 8_920, 9_565, 10_813, 12_772, 14_966, 19_109, 19_472, 21_076, 21_535, 22_931,
     23_389, 23_675, 34_366, 40_166, 81_464, 97_314, 103_175, 183_831, 234_333, 344_511, 390_460, 505_338,
-    557_068, 558_239, 576_834,
+    509_623, 557_068, 558_239, 576_834,
 ];
 
 struct Arguments {
     from: u64,
     seeds: u64,
     threads: u64,
-    /// Played after the others.
-    found: &'static [u64],
+    /// The whole corpus.
+    corpus: bool,
     one: Option<u64>,
     trace: bool,
     calm: bool,
@@ -89,7 +91,7 @@ fn arguments() -> Arguments {
         from: 0,
         seeds: CORPUS,
         threads: cores,
-        found: &FOUND,
+        corpus: true,
         one: None,
         trace: false,
         calm: false,
@@ -98,8 +100,8 @@ fn arguments() -> Arguments {
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.replace('_', "").parse().ok());
         match word.as_str() {
-            "--from" => (all.from, all.found) = (number().expect("--from S"), &[]),
-            "--seeds" => (all.seeds, all.found) = (number().expect("--seeds N"), &[]),
+            "--from" => (all.from, all.corpus) = (number().expect("--from S"), false),
+            "--seeds" => (all.seeds, all.corpus) = (number().expect("--seeds N"), false),
             "--threads" => all.threads = number().expect("--threads T"),
             "--seed" => all.one = Some(number().expect("--seed S")),
             "--trace" => all.trace = true,
@@ -122,8 +124,10 @@ fn main() {
     }
     let (begun, spent) = (std::time::Instant::now(), cpu_seconds());
     let (next, sum) = (AtomicU64::new(0), Sum::default());
-    let seeds: Vec<u64> =
-        (arguments.from..arguments.from + arguments.seeds).chain(arguments.found.iter().copied()).collect();
+    let mut seeds: Vec<u64> = (arguments.from..arguments.from + arguments.seeds).collect();
+    if arguments.corpus {
+        seeds.extend(MOUNTED.chain(FOUND));
+    }
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {
             scope.spawn(|| {

@@ -6,6 +6,8 @@ use ratchet_state_machine::legality;
 use ratchet_state_machine::operation::ARMS;
 use serde_json::{Map, Value, json};
 
+mod mount;
+
 /// One rule.
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -130,6 +132,18 @@ pub fn operation() -> Vec<Rule> {
     ];
     all.extend(path_rules("spec.operation.load.paths.[]"));
     all.extend(path_rules("spec.operation.free.paths.[]"));
+    all.extend(mount::rules(&mount::At {
+        path: "spec.operation.mount.path",
+        uri: "spec.operation.mount.uri",
+        option: "spec.operation.mount.options.[]",
+        options: "spec.operation.mount.options",
+    }));
+    all.extend(path_rules("spec.operation.unmount.path"));
+    all.push(rule(
+        "spec.operation.unmount.path",
+        "self != '/'",
+        "the root of a cache cannot be unmounted; name a mount below it",
+    ));
     all.extend(status());
     all
 }

@@ -221,6 +221,7 @@ async fn create(ctx: &Ctx, own: &Claim, identity: &str, name: &str) -> Result<Ta
         // Operations that are gone tell nothing of the holds that they had. No lock grants one a second, so the time is
         // above whatever the lost one has granted.
         content.epoch = content.epoch.max(ctx.clock.now().timestamp());
+        content.remade = true;
     }
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let spec = TargetLockSpec { identity: identity.to_owned(), claim: own.clone(), lock: content };

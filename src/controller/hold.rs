@@ -11,7 +11,7 @@ use crate::cache::Key;
 use crate::clock::ms_between;
 use kube::Api;
 use ratchet_state_machine::journal::Record;
-use ratchet_state_machine::lock::{Final, Holder, Lock, Request};
+use ratchet_state_machine::lock::{Blocker, Final, Holder, Lock, Request};
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ async fn newest(ctx: &Ctx, around: &Surroundings) -> Option<(Arc<TargetLock>, Ow
 }
 
 /// Who keeps `request` from being granted.
-pub fn blocker(ctx: &Ctx, lock: &Lock, request: &Request, earlier: &[Request]) -> Option<String> {
+pub fn blocker(ctx: &Ctx, lock: &Lock, request: &Request, earlier: &[Request]) -> Option<Blocker> {
     if ctx.broken(Mutation::PathsAsStrings) {
         let mut equal = lock.clone();
         equal.holders.retain(|h| h.paths == request.paths);
@@ -79,6 +79,14 @@ pub async fn take(ctx: &Ctx, op: &DataOperation, around: &Surroundings, memory: 
     let Some((lock, _turn)) = newest(ctx, around).await else { return Held::Later(Duration::from_secs(1)) };
     if let Some(held) = vetted(ctx, &lock, memory).await {
         return held;
+    }
+    if lock.spec.lock.remade {
+        // By this process' own clock: whatever a lost hold covered was sent before the lock was seen to be another.
+        let (uid, now) = (lock.metadata.uid.as_deref().unwrap_or_default(), ctx.clock.instant());
+        let left = longest_effect_ms(ctx) - ms_between(ctx.gone.first_seen(uid, now), now);
+        if left > 0 {
+            return Held::Later(Duration::from_millis(left.unsigned_abs()));
+        }
     }
     let request = request(op);
     if blocker(ctx, &lock.spec.lock, &request, &earlier(ctx, op)).is_some() {
@@ -182,6 +190,11 @@ pub async fn free_void(ctx: &Ctx, lock: &Arc<TargetLock>) -> Option<Duration> {
     }
 }
 
+/// How long the effect of somebody who is gone may still land, from when he was first seen to be, in milliseconds.
+const fn longest_effect_ms(ctx: &Ctx) -> i64 {
+    ctx.config.send_for_ms.saturating_add(ctx.config.unknown_effect_ms)
+}
+
 async fn free(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Held {
     let mut next = lock.spec.lock.clone();
     let mut waits: Option<i64> = None;
@@ -196,8 +209,7 @@ async fn free(ctx: &Ctx, lock: &Arc<TargetLock>, memory: &mut Memory) -> Held {
         let now = ctx.clock.instant();
         let since = ctx.gone.first_seen(&holder.uid, now);
         let hasty = ctx.broken(Mutation::StealWithoutWait) || ctx.broken(Mutation::StealWithoutRead);
-        let wait = ctx.config.send_for_ms.saturating_add(ctx.config.unknown_effect_ms);
-        let left = wait - ms_between(since, now);
+        let left = longest_effect_ms(ctx) - ms_between(since, now);
         if left > 0 && !hasty {
             waits = Some(waits.map_or(left, |w| w.min(left)));
             continue;
@@ -300,7 +312,7 @@ pub async fn restore(
         return Some(held);
     }
     let request = request(op);
-    if let Some(by) = blocker(ctx, &lock.spec.lock, &request, &[]) {
+    if let Some(Blocker { by, .. }) = blocker(ctx, &lock.spec.lock, &request, &[]) {
         tracing::warn!(operation = request.name, %by, "the hold was lost and somebody else works on the paths");
         return None;
     }
@@ -308,6 +320,7 @@ pub async fn restore(
     next.holders.retain(|h| h.uid != op.uid());
     let (mut granted, _) = next.grant(&request);
     granted.epoch = lock.spec.lock.epoch.max(epoch);
+    granted.remade = lock.spec.lock.remade;
     if let Some(own) = granted.holders.iter_mut().find(|h| h.uid == op.uid()) {
         own.hold = epoch;
     }

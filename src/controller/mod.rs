@@ -22,6 +22,7 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod reply;
 pub mod seal;
+pub mod secrets;
 pub mod serve;
 pub mod teeth;
 pub mod turns;

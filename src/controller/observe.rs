@@ -2,7 +2,7 @@
 
 use super::memory::{Memory, Sent};
 use super::teeth::Mutation;
-use super::{Ctx, hold};
+use super::{Ctx, hold, secrets};
 use crate::api::{CacheCluster, DataOperation, TargetLock, conditions};
 use crate::cache::Key;
 use crate::cache::kinds::{BY_CLAIM, BY_TARGET};
@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use ratchet_state_machine::effect::{Answer, EffectTraits, Intent, Outcome, TreeView, Trouble, TroubleKind};
 use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::{halt_is_due, query};
-use ratchet_state_machine::lock::{Lock, Request};
+use ratchet_state_machine::lock::{Blocker, Lock, Request};
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::observation::{
     IntentView, LockView, Observation, Predecessor, PredecessorState, Target,
@@ -121,7 +121,10 @@ pub async fn observe(
         && (seen.outcome.is_none() || halt_is_due(&record.folded))
     {
         seen.answer = Some(match &around.engine {
-            Some(engine) => believed(ctx, op, engine.inspect(&question).await),
+            Some(engine) => match secrets::missing(ctx, op, &question).await {
+                Some(trouble) => Err(trouble),
+                None => believed(ctx, op, engine.inspect(&question).await),
+            },
             None => Err(Trouble { kind: TroubleKind::Unreachable, message: target_message(&around.target) }),
         });
     }
@@ -138,7 +141,7 @@ fn believed(ctx: &Ctx, op: &DataOperation, said: Result<Answer, Trouble>) -> Res
             let cached_bytes = if matches!(op.spec.operation, ArmSpec::Load(_)) { tree.bytes } else { 0 };
             Answer::Tree(TreeView { cached_bytes, ..tree })
         }
-        other @ (Answer::Health(_) | Answer::Metadata(..) | Answer::Job(_)) => other,
+        other @ (Answer::Health(_) | Answer::Metadata(..) | Answer::Job(_) | Answer::Mounts(_)) => other,
     })
 }
 
@@ -251,14 +254,15 @@ fn lock_view(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundin
         }
         if hold.seq > folded.seq {
             // Taken by somebody who has seen more: this copy is old, and a newer one is on its way.
-            return LockView::Blocked { by: "a newer copy of itself, which holds the lock already".into() };
+            let by = "a newer copy of itself, which holds the lock already".into();
+            return LockView::Blocked { by, in_use: false };
         }
     }
     if !waiting {
         return LockView::Available;
     }
     match hold::blocker(ctx, &lock.spec.lock, &request(op), &earlier(ctx, op)) {
-        Some(by) => LockView::Blocked { by },
+        Some(Blocker { by, in_use }) => LockView::Blocked { by, in_use },
         None => LockView::Available,
     }
 }

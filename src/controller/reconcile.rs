@@ -6,10 +6,10 @@ use super::hold::{self, Held};
 use super::memory::{Memory, Sent};
 use super::observe::{self, Surroundings};
 use super::teeth::Mutation;
-use super::{Ctx, finish, publish, seal};
+use super::{Ctx, finish, publish, seal, secrets};
 use crate::api::{DataOperation, FINALIZER};
 use crate::cache::Key;
-use crate::engine::{Call, WINDOW_CLOSED};
+use crate::engine::{Call, Secrets, WINDOW_CLOSED};
 use ratchet_state_machine::decision::{Decision, WaitingOn};
 use ratchet_state_machine::effect::{Effect, Intent, Outcome};
 use ratchet_state_machine::ids::{Fence, Token};
@@ -195,7 +195,8 @@ async fn act_first(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect:
     let fence = op.status.as_ref().map_or(Fence::default(), |s| s.fence);
     let send_before = ctx.clock.instant() + Duration::from_secs(1);
     let token = Token("unwritten".into());
-    engine.perform(Call { effect, spec: &op.spec, token: &token, fence, send_before }).await;
+    let secrets = &Secrets::default();
+    engine.perform(Call { effect, spec: &op.spec, token: &token, fence, send_before, secrets }).await;
 }
 
 /// Sends the effect of an intent that this process wrote, if its window is still open.
@@ -212,6 +213,14 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
     if late && !ctx.broken(Mutation::SendLate) {
         return;
     }
+    let secrets = match secrets::of(ctx, op, &intent.effect).await {
+        Ok(secrets) => secrets,
+        // Nothing was sent.
+        Err(outcome) => {
+            own.sent = Sent::Answered(outcome);
+            return;
+        }
+    };
     own.sent = Sent::At(at);
     let window = Duration::from_millis(u64::try_from(intent.send_for_ms).unwrap_or(0));
     let send_before = if ctx.broken(Mutation::SendLate) { at + window } else { own.patched_at + window };
@@ -221,6 +230,7 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         token: &intent.token,
         fence: intent.fence,
         send_before,
+        secrets: &secrets,
     };
     let outcome = engine.perform(call).await;
     ctx.metrics.effect(intent.effect.name(), &outcome);

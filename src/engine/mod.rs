@@ -5,8 +5,10 @@ pub mod alluxio;
 #[cfg(feature = "dev")]
 pub mod local;
 mod registry;
+mod secrets;
 
 pub use registry::{Registry, RegistryError};
+pub use secrets::Secrets;
 
 use crate::api::cluster::Member;
 use futures::future::BoxFuture;
@@ -49,6 +51,8 @@ pub struct Call<'a> {
     pub fence: Fence,
     /// The effect must not be sent after this: the intent's window is over. Checked right before the changing call.
     pub send_before: Instant,
+    /// What the spec names of Secrets, for effects that need it.
+    pub secrets: &'a Secrets,
 }
 
 /// Reason of a refusal: the window was over before the effect could be sent, and nothing was.

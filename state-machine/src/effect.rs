@@ -4,6 +4,7 @@
 //! index in the (immutable) spec instead of repeating up to a kilobyte of text.
 
 use crate::ids::{Fence, Nonce, Token, WriterId};
+use crate::mounts::MountTable;
 use crate::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,22 @@ pub enum Effect {
         /// Index into the spec's paths.
         path: usize,
     },
+    /// Make the store of the spec appear at a path (Alluxio: Mount). The table is read first: a repeat finds it there.
+    Mount {
+        /// Index into the spec's paths.
+        path: usize,
+    },
+    /// Give the mount at a path the settings of the spec (Alluxio: UpdateMount). A repeat sets the same.
+    UpdateMount {
+        /// Index into the spec's paths.
+        path: usize,
+    },
+    /// Remove the deepest mount at or below a path (Alluxio: Unmount), if it is one that the spec wants to be gone. A
+    /// repeat removes the next one, or finds none.
+    Unmount {
+        /// Index into the spec's paths.
+        path: usize,
+    },
 }
 
 impl Effect {
@@ -49,7 +66,10 @@ impl Effect {
         | Self::SubmitLoad { path }
         | Self::StopLoad { path }
         | Self::CancelMetadata { path, .. }
-        | Self::Free { path }) = self;
+        | Self::Free { path }
+        | Self::Mount { path }
+        | Self::UpdateMount { path }
+        | Self::Unmount { path }) = self;
         spec.operation.paths().get(*path).map(String::as_str)
     }
 
@@ -58,7 +78,12 @@ impl Effect {
     pub const fn stops(&self) -> bool {
         match self {
             Self::StopLoad { .. } | Self::CancelMetadata { .. } => true,
-            Self::LoadMetadata { .. } | Self::SubmitLoad { .. } | Self::Free { .. } => false,
+            Self::LoadMetadata { .. }
+            | Self::SubmitLoad { .. }
+            | Self::Free { .. }
+            | Self::Mount { .. }
+            | Self::UpdateMount { .. }
+            | Self::Unmount { .. } => false,
         }
     }
 
@@ -71,6 +96,9 @@ impl Effect {
             Self::StopLoad { .. } => "stopLoad",
             Self::CancelMetadata { .. } => "cancelMetadata",
             Self::Free { .. } => "free",
+            Self::Mount { .. } => "mount",
+            Self::UpdateMount { .. } => "updateMount",
+            Self::Unmount { .. } => "unmount",
         }
     }
 }
@@ -174,6 +202,13 @@ pub enum Query {
         /// Absolute paths.
         paths: Vec<String>,
     },
+    /// What is mounted? -> [`Answer::Mounts`]
+    Mounts {
+        /// Also count what only the cache has below this path.
+        count: Option<String>,
+        /// Also see that the Secrets which the spec names are there. The controller does, engines do not.
+        secrets: bool,
+    },
 }
 
 /// The answer to a [`Query`].
@@ -187,6 +222,8 @@ pub enum Answer {
     Job(JobView),
     /// To [`Query::Tree`].
     Tree(TreeView),
+    /// To [`Query::Mounts`].
+    Mounts(MountTable),
 }
 
 /// Whether the engine can take work.
@@ -313,6 +350,8 @@ pub enum TroubleKind {
     Unsupported,
     /// Time-out, reset or an internal error.
     Unknown,
+    /// A Secret that the spec names is not there, or has no such key.
+    NoSecret,
 }
 
 impl TroubleKind {
@@ -326,6 +365,7 @@ impl TroubleKind {
             Self::NotFound => "NotFound",
             Self::Unsupported => "Unsupported",
             Self::Unknown => "EngineError",
+            Self::NoSecret => "SecretNotFound",
         }
     }
 

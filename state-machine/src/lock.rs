@@ -92,6 +92,19 @@ pub struct Lock {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub finals: Vec<Final>,
+    /// It was made anew after another one was lost, and nobody was granted a hold by it yet. Operations that are gone with
+    /// their holds may have left calls behind, so the first grant waits until none of them can land any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remade: bool,
+}
+
+/// What keeps an operation from being granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    /// Who, and why.
+    pub by: String,
+    /// Whether that is an operation which uses the same paths, now or next.
+    pub in_use: bool,
 }
 
 /// What an operation asks of the lock.
@@ -120,6 +133,8 @@ impl Request {
         let (kind, mode) = match &spec.operation {
             ArmSpec::Load(_) => ("load", Mode::Shared),
             ArmSpec::Free(_) => ("free", Mode::Shared),
+            ArmSpec::Mount(_) => ("mount", Mode::Shared),
+            ArmSpec::Unmount(_) => ("unmount", Mode::Shared),
         };
         Self {
             uid: uid.into(),
@@ -201,23 +216,28 @@ impl Lock {
         &self,
         request: &Request,
         earlier: impl IntoIterator<Item = &'a Request>,
-    ) -> Option<String> {
+    ) -> Option<Blocker> {
         if self.finals.iter().any(|f| f.uid == request.uid) {
-            return Some("nothing: it has ended, and whoever asks has not seen that yet".into());
+            let by = "nothing: it has ended, and whoever asks has not seen that yet".into();
+            return Some(Blocker { by, in_use: false });
         }
         let own = (request.mode, request.paths.as_slice());
         let holder =
             self.holders.iter().find(|h| h.uid != request.uid && conflict(own, (h.mode, h.paths.as_slice())));
         if let Some(h) = holder {
-            return Some(format!("{} {}/{}, which works on the same paths", h.kind, h.namespace, h.name));
+            let by = format!("{} {}/{}, which works on the same paths", h.kind, h.namespace, h.name);
+            return Some(Blocker { by, in_use: true });
         }
         let waiter =
             earlier.into_iter().find(|w| w.uid != request.uid && conflict(own, (w.mode, w.paths.as_slice())));
         if let Some(w) = waiter {
-            return Some(format!("{}, which comes first in the queue", w.title()));
+            let by = format!("{}, which comes first in the queue", w.title());
+            return Some(Blocker { by, in_use: true });
         }
-        (self.holders.len() >= MAX_HOLDERS)
-            .then(|| format!("a free place: {MAX_HOLDERS} operations run on this cache"))
+        (self.holders.len() >= MAX_HOLDERS).then(|| {
+            let by = format!("a free place: {MAX_HOLDERS} operations run on this cache");
+            Blocker { by, in_use: false }
+        })
     }
 
     /// The lock with `request` as one more holder, and the id of its hold. The caller has asked [`Lock::blocker`].
@@ -227,7 +247,7 @@ impl Lock {
         if let Some(held) = self.hold_of(&request.uid).filter(|h| h.seq >= request.seq) {
             return (self.clone(), held.hold);
         }
-        let mut next = self.clone();
+        let mut next = Self { remade: false, ..self.clone() };
         next.epoch = next.epoch.saturating_add(1);
         next.holders.retain(|h| h.uid != request.uid);
         next.holders.push(Holder {

@@ -56,7 +56,7 @@ fn sharers_exclude_one_another_only_where_their_paths_overlap() {
 #[test]
 fn a_holder_blocks_what_overlaps_and_says_who_it_is() {
     let lock = held(&[&shared("a", &["/data/x"])]);
-    let by = lock.blocker(&shared("b", &["/data"]), []).unwrap();
+    let by = lock.blocker(&shared("b", &["/data"]), []).unwrap().by;
     assert_eq!(by, "load ns/op-a, which works on the same paths");
     assert_eq!(lock.blocker(&shared("b", &["/data/xy"]), []), None);
     assert!(lock.blocker(&exclusive("c"), []).is_some());
@@ -69,7 +69,7 @@ fn an_earlier_waiter_blocks_only_what_it_conflicts_with() {
     let lock = held(&[&shared("a", &["/a"])]);
     let (wide, other) = (exclusive("x"), shared("y", &["/y"]));
     let late = shared("z", &["/z"]);
-    let by = lock.blocker(&late, [&other, &wide]).unwrap();
+    let by = lock.blocker(&late, [&other, &wide]).unwrap().by;
     assert_eq!(by, "load ns/op-x, which comes first in the queue");
     assert_eq!(lock.blocker(&late, [&other]), None);
     assert_eq!(lock.blocker(&late, [&late]), None, "nobody waits for itself");
@@ -79,7 +79,7 @@ fn an_earlier_waiter_blocks_only_what_it_conflicts_with() {
 fn places_are_bounded() {
     let all: Vec<Request> = (0..MAX_HOLDERS).map(|i| shared(&i.to_string(), &[&format!("/p{i}")])).collect();
     let lock = held(&all.iter().collect::<Vec<_>>());
-    assert!(lock.blocker(&shared("more", &["/more"]), []).unwrap().contains("64 operations"));
+    assert!(lock.blocker(&shared("more", &["/more"]), []).unwrap().by.contains("64 operations"));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn an_operation_that_has_ended_is_never_granted_again() {
     let (lock, hold) = Lock::default().grant(&a);
     assert_eq!(lock.blocker(&a, []), None);
     let ended = lock.release("a", hold, Some(end("a"))).unwrap();
-    assert!(ended.blocker(&a, []).unwrap().contains("it has ended"));
+    assert!(ended.blocker(&a, []).unwrap().by.contains("it has ended"));
     assert_eq!(ended.blocker(&shared("b", &["/p"]), []), None);
 }
 

@@ -89,6 +89,8 @@ pub enum LockView {
     Blocked {
         /// Who, and why.
         by: String,
+        /// Whether that is an operation which uses the same paths.
+        in_use: bool,
     },
 }
 
@@ -122,6 +124,7 @@ impl Observation {
                     | (Query::Metadata { .. }, Answer::Metadata(..))
                     | (Query::LoadJob { .. }, Answer::Job(_))
                     | (Query::Tree { .. }, Answer::Tree(_))
+                    | (Query::Mounts { .. }, Answer::Mounts(_))
             ),
         }
     }

@@ -6,6 +6,12 @@
 use crate::ids::PlanHash;
 use serde::{Deserialize, Serialize};
 
+mod mount;
+pub use mount::{
+    MountOption, MountSpec, SecretKey, UnmountSpec, ValueFrom, WhenInUse, names_credential, same_uri,
+    uris_overlap,
+};
+
 /// Longest path that an operation accepts, in characters.
 pub const MAX_PATH: usize = 1024;
 /// Most paths in one operation.
@@ -70,6 +76,10 @@ pub enum ArmSpec {
     Load(LoadSpec),
     /// Drop data from the cache; the under-storage keeps it.
     Free(FreeSpec),
+    /// Make data of a store appear in the cache's namespace, or change how it does.
+    Mount(MountSpec),
+    /// Let it disappear from there; the store keeps it.
+    Unmount(UnmountSpec),
 }
 
 /// Arguments of `load`.
@@ -278,7 +288,11 @@ impl OperationSpec {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let paths = self.operation.paths();
-        let mut all: Vec<String> = paths.iter().filter_map(|p| path_problem(p)).collect();
+        let mut all: Vec<String> = match &self.operation {
+            ArmSpec::Load(_) | ArmSpec::Free(_) => paths.iter().filter_map(|p| path_problem(p)).collect(),
+            ArmSpec::Mount(m) => m.problems(),
+            ArmSpec::Unmount(u) => u.problems(),
+        };
         for (i, a) in paths.iter().enumerate() {
             // What lies under two of the paths would be counted twice.
             if let Some(b) = paths.iter().take(i).find(|b| paths_overlap(a, b)) {
@@ -298,6 +312,26 @@ impl ArmSpec {
         match self {
             Self::Load(l) => &l.paths,
             Self::Free(f) => &f.paths,
+            Self::Mount(m) => std::slice::from_ref(&m.path),
+            Self::Unmount(u) => std::slice::from_ref(&u.path),
+        }
+    }
+
+    /// Whether it waits for its turn while others work on its paths. Otherwise it fails.
+    #[must_use]
+    pub const fn waits_its_turn(&self) -> bool {
+        match self {
+            Self::Load(_) | Self::Free(_) | Self::Mount(_) => true,
+            Self::Unmount(u) => matches!(u.when_in_use, WhenInUse::Wait),
+        }
+    }
+
+    /// The Secrets that it needs: the name that the engine knows each value by, and where it is kept.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<(&str, &SecretKey)> {
+        match self {
+            Self::Load(_) | Self::Free(_) | Self::Unmount(_) => Vec::new(),
+            Self::Mount(m) => m.secrets().collect(),
         }
     }
 }

@@ -12,9 +12,12 @@ use crate::lifecycle::step::{During, Shared, Step};
 use crate::lifecycle::{Change, Failure, Folded};
 use crate::observation::{LockView, Observation, Target};
 use crate::operation::arm::Arm;
-use crate::operation::{ARMS, ArmTable, Event, State, free::Free, load::Load};
+use crate::operation::{
+    ARMS, ArmTable, Event, State, free::Free, load::Load, mount::Mount, unmount::Unmount,
+};
 use crate::spec::{
-    Approval, ArmSpec, Control, FreeSpec, LoadSpec, MAX_PATHS, OperationSpec, RetryPolicy, RunAfter,
+    Approval, ArmSpec, Control, FreeSpec, LoadSpec, MAX_PATHS, MountSpec, OperationSpec, RetryPolicy,
+    RunAfter, UnmountSpec, WhenInUse,
 };
 use chrono::{DateTime, Utc};
 use proptest::test_runner::{Config as ProptestConfig, RngSeed};
@@ -71,6 +74,22 @@ pub fn load(names: &[&str]) -> OperationSpec {
 /// A free.
 pub fn free(names: &[&str]) -> OperationSpec {
     spec(ArmSpec::Free(FreeSpec { paths: paths(names) }))
+}
+
+/// Arguments of a mount without options.
+pub fn mount_args(path: &str, uri: &str) -> MountSpec {
+    let (path, uri) = (path.into(), uri.into());
+    MountSpec { path, uri, read_only: false, shared: false, options: Vec::new(), replace: false }
+}
+
+/// A mount.
+pub fn mount(path: &str, uri: &str) -> OperationSpec {
+    spec(ArmSpec::Mount(mount_args(path, uri)))
+}
+
+/// An unmount that takes its turn.
+pub fn unmount(path: &str, recursive: bool) -> OperationSpec {
+    spec(ArmSpec::Unmount(UnmountSpec { path: path.into(), recursive, when_in_use: WhenInUse::Wait }))
 }
 
 /// The time `ms` milliseconds after the beginning of 2026.
@@ -139,6 +158,9 @@ pub fn effects() -> Vec<Effect> {
         Effect::StopLoad { path },
         Effect::CancelMetadata { path, task: i64::MAX },
         Effect::Free { path },
+        Effect::Mount { path },
+        Effect::UpdateMount { path },
+        Effect::Unmount { path },
     ]
 }
 
@@ -222,6 +244,18 @@ pub fn samples() -> Vec<Samples> {
             states: steps::<Free>().into_iter().map(State::Free).collect(),
             events: all(Free::event_samples().into_iter().map(Event::Free).collect()),
         },
+        Samples {
+            table: &ARMS[2],
+            spec: mount("/data", "s3://bucket/data"),
+            states: steps::<Mount>().into_iter().map(State::Mount).collect(),
+            events: all(Mount::event_samples().into_iter().map(Event::Mount).collect()),
+        },
+        Samples {
+            table: &ARMS[3],
+            spec: unmount("/data", true),
+            states: steps::<Unmount>().into_iter().map(State::Unmount).collect(),
+            events: all(Unmount::event_samples().into_iter().map(Event::Unmount).collect()),
+        },
     ]
 }
 
@@ -242,6 +276,16 @@ pub fn loading(spec: &OperationSpec, at: Load) -> Folded {
 /// A folded free in one of its own steps.
 pub fn freeing(spec: &OperationSpec, at: Free) -> Folded {
     folded(spec, State::Free(Step::Arm(at)))
+}
+
+/// A folded mount in one of its own steps.
+pub fn mounting(spec: &OperationSpec, at: Mount) -> Folded {
+    folded(spec, State::Mount(Step::Arm(at)))
+}
+
+/// A folded unmount in one of its own steps.
+pub fn unmounting(spec: &OperationSpec, at: Unmount) -> Folded {
+    folded(spec, State::Unmount(Step::Arm(at)))
 }
 
 /// The record with an intent for `effect`, as the law lets it be taken.

@@ -9,6 +9,8 @@ use ratchet_state_machine::effect::{
     Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query,
     Receipt, TreeView, Trouble, TroubleKind,
 };
+use ratchet_state_machine::mounts::{MountTable, MountView};
+use ratchet_state_machine::spec::{ArmSpec, MountOption};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -54,6 +56,10 @@ pub struct World {
     pub refuse: u32,
     /// What is freed stays cached until the test says otherwise.
     pub frees_linger: bool,
+    /// What is mounted.
+    pub mounts: MountTable,
+    /// The secret options of the last mount, by name.
+    pub given: BTreeMap<String, String>,
     /// Every effect that was carried out, as `name token fence`.
     pub log: Vec<String>,
 }
@@ -152,7 +158,7 @@ impl Engine for FakeEngine {
                 };
             }
             world.log.push(format!("{} {} {}", call.effect.name(), call.token, call.fence));
-            let receipt = world.apply(call.effect, &path);
+            let receipt = world.mounted(&call).unwrap_or_else(|| world.apply(call.effect, &path));
             if world.lose_replies > 0 {
                 world.lose_replies -= 1;
                 return Outcome::Unknown { detail: "the reply was lost".into() };
@@ -193,7 +199,32 @@ impl World {
             }
             Query::LoadJob { path } => Answer::Job(self.job(path)),
             Query::Tree { paths } => Answer::Tree(self.tree(paths)),
+            Query::Mounts { .. } => Answer::Mounts(self.mounts.clone()),
         }
+    }
+
+    /// Mounts, where the effect is about that.
+    fn mounted(&mut self, call: &Call<'_>) -> Option<Receipt> {
+        match (call.effect, &call.spec.operation) {
+            (Effect::Mount { .. } | Effect::UpdateMount { .. }, ArmSpec::Mount(wanted)) => {
+                self.given = call.secrets.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+                self.mounts.mounts.retain(|m| m.path != wanted.path);
+                let plain = |o: &MountOption| Some((o.name.clone(), o.value.clone()?));
+                self.mounts.mounts.push(MountView {
+                    path: wanted.path.clone(),
+                    uri: wanted.uri.clone(),
+                    read_only: wanted.read_only,
+                    shared: wanted.shared,
+                    options: wanted.options.iter().filter_map(plain).collect(),
+                });
+            }
+            (Effect::Unmount { .. }, _) => {
+                let next = self.mounts.next_to_unmount(call.spec).ok().flatten().map(|m| m.path.clone());
+                self.mounts.mounts.retain(|m| Some(&m.path) != next.as_ref());
+            }
+            (_, _) => return None,
+        }
+        Some(Receipt::default())
     }
 
     fn tree(&self, paths: &[String]) -> TreeView {
@@ -237,7 +268,10 @@ impl World {
         let s = self.paths.entry(path.to_owned()).or_default();
         match effect {
             Effect::LoadMetadata { .. } => Receipt { task: Some(1), ..Receipt::default() },
-            Effect::CancelMetadata { .. } => Receipt::default(),
+            Effect::CancelMetadata { .. }
+            | Effect::Mount { .. }
+            | Effect::UpdateMount { .. }
+            | Effect::Unmount { .. } => Receipt::default(),
             Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => {
                 Receipt { attached: true, ..Receipt::default() }
             }

@@ -1,9 +1,11 @@
 //! The plan of a seed, drawn. The order of the draws is part of what a seed means: who changes it gives every seed another
 //! history.
 
-use super::plan::{Asked, CrashPoint, Happening, PATHS, Plan, Protection, Weather, spec};
+use super::plan::{
+    Asked, CrashPoint, Happening, MOUNTS, MOUNTS_FROM, PATHS, Plan, Protection, STORES, Weather, long, spec,
+};
 use super::rng::Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 
 impl Plan {
     /// The plan of a seed.
@@ -29,6 +31,9 @@ impl Plan {
         plan.rules = seed.is_multiple_of(64);
         plan.drain = rng.chance(300);
         plan.quiet_ms = if seed.is_multiple_of(64) { 600_000 } else { 30_000 };
+        if seed >= MOUNTS_FROM {
+            mounts(&mut plan);
+        }
         plan
     }
 }
@@ -56,6 +61,46 @@ fn one(rng: &mut Rng) -> Asked {
     }
     let at_ms = if rng.chance(500) { 0 } else { rng.below(6_000) };
     Asked { as_load: arm == "load" && rng.chance(300), at_ms, spec: spec(arm, &paths), arm, paths }
+}
+
+/// Adds mounts, unmounts and what works below them, drawn from numbers of their own.
+fn mounts(plan: &mut Plan) {
+    let mut rng = Rng::new(plan.seed ^ 0x006D_6F75_6E74);
+    for _ in 0..rng.within(1, 5) {
+        let path = *rng.pick(&MOUNTS);
+        let at_ms = if rng.chance(400) { 0 } else { rng.below(8_000) };
+        let (arm, spec) = match rng.below(10) {
+            0..=4 => ("mount", long("mount", &mount(&mut rng, path))),
+            5..=7 => {
+                let when_in_use = *rng.pick(&["Wait", "Wait", "Refuse"]);
+                ("unmount", long("unmount", &json!({"path": path, "whenInUse": when_in_use})))
+            }
+            8 => ("load", spec("load", &[path])),
+            _ => ("free", spec("free", &[path])),
+        };
+        plan.asked.push(Asked { as_load: false, at_ms, spec, arm, paths: vec![path] });
+        let who = plan.asked.len() - 1;
+        if rng.chance(150) {
+            let mut all = Vec::new();
+            by_hand(&mut rng, plan, who, &mut all);
+            plan.happenings.append(&mut all);
+        }
+    }
+    plan.happenings.sort_by_key(|(at, _)| *at);
+}
+
+fn mount(rng: &mut Rng, path: &str) -> Value {
+    let uri = rng.pick(&STORES).0;
+    let mut options = Vec::new();
+    if rng.chance(300) {
+        options.push(json!({"name": "region", "value": *rng.pick(&["here", "there"])}));
+    }
+    if rng.chance(400) {
+        let key = json!({"secretKeyRef": {"name": "store", "key": "id"}});
+        options.push(json!({"name": "access.key", "valueFrom": key}));
+    }
+    let (read_only, replace) = (rng.chance(300), rng.chance(300));
+    json!({"path": path, "uri": uri, "readOnly": read_only, "replace": replace, "options": options})
 }
 
 fn weather(rng: &mut Rng) -> (Weather, Weather) {

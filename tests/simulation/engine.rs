@@ -10,12 +10,12 @@ use futures::future::BoxFuture;
 use ratchet::api::cluster::Member;
 use ratchet::clock::Clock;
 use ratchet::controller::teeth::Mutation;
-use ratchet::engine::{Call, Engine, EngineInfo, window_closed};
+use ratchet::engine::{Call, Engine, EngineInfo, local, window_closed};
 use ratchet_simulator::cache;
 use ratchet_state_machine::effect::{
     Answer, Effect, EffectClass, EffectTraits, JobState, Outcome, Query, Receipt, Trouble, TroubleKind,
 };
-use ratchet_state_machine::ids::{Fence, Token};
+use ratchet_state_machine::spec::ArmSpec;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,8 @@ impl SimEngine {
     }
 
     /// The changing call itself.
-    async fn call(&self, effect: &Effect, path: &str, token: &Token, fence: Fence) -> Outcome {
+    async fn call(&self, call: &Call<'_>, path: &str) -> Outcome {
+        let (effect, fence) = (call.effect, call.fence);
         let world = &self.link.world;
         let crash = self.link.crash(Sent::Effect);
         let what = format!("{} {path} {fence}", effect.name());
@@ -85,7 +86,7 @@ impl SimEngine {
             tokio::time::sleep(Duration::from_millis(CALL_TIMEOUT_MS)).await;
             return Outcome::Unknown { detail: "no reply in time".into() };
         }
-        let (reply, landing) = self.send(weather, effect, path, token, fence);
+        let (reply, landing) = self.send(weather, call, path);
         if crash == Some(true) {
             world.note(format_args!("r{} dies after {what}", self.link.replica));
             self.link.die().await;
@@ -102,10 +103,8 @@ impl SimEngine {
     fn send(
         &self,
         weather: Weather,
-        effect: &Effect,
+        call: &Call<'_>,
         path: &str,
-        token: &Token,
-        fence: Fence,
     ) -> (bool, tokio::task::JoinHandle<Outcome>) {
         let world = Arc::clone(&self.link.world);
         let (late, lost) = world.draw(|rng| {
@@ -114,14 +113,16 @@ impl SimEngine {
         let delay = world.draw(|rng| {
             if late { rng.within(CALL_TIMEOUT_MS, CALL_TIMEOUT_MS + LONGEST_DELAY_MS) } else { rng.below(5) }
         });
-        let (effect, path, token) = (effect.clone(), path.to_owned(), token.clone());
+        let (effect, path, token) = (call.effect.clone(), path.to_owned(), call.token.clone());
+        let (fence, operation) = (call.fence, call.spec.operation.clone());
         let replica = self.link.replica;
         let landing = tokio::spawn(async move {
             if delay > 0 {
                 tokio::time::sleep(Duration::from_millis(delay)).await;
             }
             let cache = world.cache_now();
-            let call = cache::Call { effect: &effect, path: &path, token: &token, fence };
+            let mount = if let ArmSpec::Mount(m) = &operation { Some(m) } else { None };
+            let call = cache::Call { effect: &effect, path: &path, token: &token, fence, mount };
             let outcome = cache.apply(&call);
             let changed =
                 cache.last_applied().is_some_and(|a| a.changed) && matches!(outcome, Outcome::Done(_));
@@ -152,6 +153,16 @@ impl SimEngine {
                 }
             }
         }
+        let table =
+            matches!(call.effect, Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. });
+        if table && let Err(t) = self.ask("the mount table").await {
+            let reason = t.kind.reason().into();
+            return Outcome::Refused { reason, message: t.message, retryable: true };
+        }
+        let path = match local::compare(world.cache_now(), call, path) {
+            Ok(path) => path,
+            Err(outcome) => return outcome,
+        };
         if self.clock.instant() >= call.send_before {
             return window_closed();
         }
@@ -159,7 +170,7 @@ impl SimEngine {
             let why = format!("{} is sent without a look first", call.effect.name());
             world.judge().object(why);
         }
-        self.call(call.effect, path, call.token, call.fence).await
+        self.call(call, &path).await
     }
 }
 

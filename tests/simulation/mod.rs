@@ -24,6 +24,6 @@ pub mod time;
 pub mod world;
 
 #[allow(unused_imports, reason = "each test binary uses its own part")]
-pub use plan::Plan;
+pub use plan::{MOUNTS_FROM, Plan};
 #[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use run::{Report, run};

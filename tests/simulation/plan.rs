@@ -115,10 +115,17 @@ pub struct Asked {
     pub at_ms: u64,
     /// `spec` of the DataOperation.
     pub spec: Value,
-    /// `load` or `free`.
+    /// `load`, `free`, `mount` or `unmount`.
     pub arm: &'static str,
     /// Its paths.
     pub paths: Vec<&'static str>,
+}
+
+impl Asked {
+    /// Whether it depends on the order of things whether it can succeed: what is mounted decides.
+    pub fn may_fail(&self) -> bool {
+        self.paths.iter().any(|p| MOUNTS.contains(p))
+    }
 }
 
 /// What protects the engine's effects.
@@ -180,6 +187,19 @@ pub const FILES: [(&str, usize); 7] = [
     ("/data/c/six", 10),
     ("/data/c/seven", 20),
 ];
+
+/// Where seeds from [`MOUNTS_FROM`] on mount something.
+pub const MOUNTS: [&str; 2] = ["/m", "/mm"];
+
+/// What can be mounted, with its files: one, another, and one that lies in the other.
+pub const STORES: [(&str, &[(&str, usize)]); 3] = [
+    ("sim://one", &[("/uno", 30), ("/due/tre", 20)]),
+    ("sim://two", &[("/deep/b", 60), ("/a", 10)]),
+    ("sim://two/deep", &[("/b", 60)]),
+];
+
+/// From this seed on, plans have mounts too; those below keep the histories that they had before there were any.
+pub const MOUNTS_FROM: u64 = 10_000_000;
 
 impl Plan {
     /// One replica, nothing asked for, nothing that goes wrong.
@@ -278,9 +298,14 @@ impl Plan {
 
 /// The spec of an operation that tries long enough to outlast the weather.
 pub fn spec(arm: &'static str, paths: &[&str]) -> Value {
+    long(arm, &json!({"paths": paths}))
+}
+
+/// The same with the arguments of any arm.
+pub fn long(arm: &'static str, arguments: &Value) -> Value {
     json!({
         "target": "cache",
-        "operation": {arm: {"paths": paths}},
+        "operation": {arm: arguments},
         "retryPolicy": {"limit": 20, "backoffSeconds": 1},
         "stallDeadlineSeconds": 3600,
     })

@@ -42,6 +42,9 @@ pub struct Report {
     pub calls: Vec<u64>,
 }
 
+/// The credential of the stores: it may stand nowhere but in its Secret.
+pub const SECRET: &str = "OPEN-SESAME";
+
 thread_local! {
     static PANICS: Cell<u64> = const { Cell::new(0) };
 }
@@ -88,6 +91,11 @@ async fn scenario(plan: &Plan, keep_trace: bool) -> Report {
         if code != 201 {
             world.judge().object(format!("{uri}: {code} {answer}"));
         }
+    }
+    if plan.asked.iter().any(super::plan::Asked::may_fail) {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"},
+            "stringData": {"id": SECRET}});
+        world.by_hand("POST", "/api/v1/namespaces/ns/secrets", &secret);
     }
     let janitor = tokio::spawn(janitor(Arc::clone(&world)));
     let replicas: Vec<Replica> = (0..plan.replicas).map(|i| Replica::start(&world, plan, i)).collect();

@@ -1,9 +1,11 @@
 //! Effects, as they take hold: at once and whole, or refused. When a call lands is the business of whoever makes it.
 
+use super::mounts::Refusal;
 use super::profile::Protection;
 use super::state::{Core, Freeing, Job, Receipt0, Task, TaskState, Undo, Work};
 use super::{Applied, Call};
 use ratchet_state_machine::effect::{Effect, Outcome, Receipt};
+use ratchet_state_machine::spec::MountSpec;
 
 /// Jobs that run at a time; another submit is refused.
 const MAX_JOBS: usize = 100;
@@ -21,6 +23,19 @@ impl From<No> for Outcome {
     fn from(no: No) -> Self {
         Self::Refused { reason: no.reason.into(), message: no.message, retryable: no.retryable }
     }
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        let reason = if refusal.unknown { "NotFound" } else { "EngineRefused" };
+        Self { reason, message: refusal.message, retryable: false }
+    }
+}
+
+/// What is to be mounted.
+fn wanted<'a>(call: &Call<'a>) -> Result<&'a MountSpec, No> {
+    let message = || "the call does not say what to mount".into();
+    call.mount.ok_or_else(|| No { reason: "InvalidEffect", message: message(), retryable: false })
 }
 
 impl Core {
@@ -117,6 +132,16 @@ impl Core {
                 Ok((Receipt::default(), changed))
             }
             Effect::Free { .. } => self.free(call.path).map(|changed| (Receipt::default(), changed)),
+            Effect::Mount { .. } => {
+                self.mount(call.path, wanted(call)?).map_err(No::from).map(|()| (Receipt::default(), true))
+            }
+            Effect::UpdateMount { .. } => {
+                let changed = self.update_mount(call.path, wanted(call)?).map_err(No::from)?;
+                Ok((Receipt::default(), changed))
+            }
+            Effect::Unmount { .. } => {
+                self.unmount(call.path).map_err(No::from).map(|()| (Receipt::default(), true))
+            }
         }
     }
 

@@ -59,7 +59,7 @@ impl Cache {
                 return Ok(());
             }
             let bytes = c.read(path)?;
-            c.ufs.write(path, &bytes)?;
+            c.store_bytes(path, &bytes)?;
             if let Some(known) = c.s.files.get_mut(path) {
                 known.persisted = true;
             }
@@ -99,7 +99,7 @@ impl Core {
         if self.s.files.get(path).is_some_and(|k| !k.persisted) {
             return Err(ReadError::NoCopy(path.to_owned()));
         }
-        let bytes = self.ufs.read(path)?;
+        let bytes = self.stored_bytes(path)?;
         self.learn(path, vec![(path.to_owned(), bytes.len() as u64)]);
         self.place(path, bytes.clone());
         Ok(bytes)

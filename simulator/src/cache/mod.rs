@@ -12,6 +12,7 @@
 mod apply;
 mod client;
 mod faults;
+mod mounts;
 mod namespace;
 mod oracle;
 mod placement;
@@ -29,8 +30,10 @@ pub use client::ReadError;
 pub use profile::{Profile, Protection};
 pub use storage::{Directory, Memory, UfsError, UnderStorage};
 
+use mounts::Stores;
 use ratchet_state_machine::effect::{Answer, Effect, EffectTraits, Outcome, Query, Trouble};
 use ratchet_state_machine::ids::{Fence, Token};
+use ratchet_state_machine::spec::MountSpec;
 use state::{Core, State};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +50,8 @@ pub struct Call<'a> {
     pub token: &'a Token,
     /// Orders the attempt.
     pub fence: Fence,
+    /// What is to be mounted, for effects about that.
+    pub mount: Option<&'a MountSpec>,
 }
 
 /// One application of an effect.
@@ -121,7 +126,7 @@ impl Cache {
         Self::of(Core {
             identity: identity.into(),
             profile,
-            ufs,
+            stores: Stores::only(ufs),
             tier: Tier::memory(workers),
             home: None,
             dirty: false,
@@ -143,6 +148,20 @@ impl Cache {
         ufs: Arc<dyn UnderStorage>,
     ) -> Result<Self, OpenError> {
         Core::open(dir.as_ref(), identity.into(), profile, ufs).map(Self::of)
+    }
+
+    /// The cache with a root of this address, and with stores that can be mounted: `open` is asked for the one at an
+    /// address.
+    #[must_use]
+    pub fn with_stores(
+        self,
+        root_uri: impl Into<String>,
+        open: impl Fn(&str) -> Result<Arc<dyn UnderStorage>, UfsError> + Send + Sync + 'static,
+    ) -> Self {
+        let mut core = self.core();
+        (core.stores.root_uri, core.stores.open) = (root_uri.into(), Arc::new(open));
+        drop(core);
+        self
     }
 
     fn of(core: Core) -> Self {

@@ -124,6 +124,10 @@ impl Core {
                 }
                 true
             }
+            Some(Undo::Mount { path, before }) => {
+                self.put_mount(&path, before);
+                true
+            }
             Some(Undo::Job { path, before: Some(job) }) => {
                 self.s.jobs.insert(path, job);
                 true

@@ -41,7 +41,7 @@ impl Cache {
                     Err(_) => Some("is gone"),
                     Ok(bytes) if Checksum::of(&bytes) != copy.checksum => Some("does not fit its checksum"),
                     Ok(bytes) if core.s.files.get(path).is_some_and(|k| k.persisted) => {
-                        match core.ufs.read(path) {
+                        match core.stored_bytes(path) {
                             Ok(truth) if truth == bytes => None,
                             Ok(_) => Some("is not what the under-storage has"),
                             Err(_) => Some("is of a file that the under-storage has no more"),

@@ -2,6 +2,7 @@
 //! rename, the copies first: a process that is killed in between leaves copies that nobody knows, and the next opening
 //! removes them.
 
+use super::mounts::Stores;
 use super::state::{Core, State, Worker};
 use super::storage::UnderStorage;
 use super::tier::{Tier, replace};
@@ -35,7 +36,8 @@ impl Core {
             tier.sweep(i, &w.copies)?;
         }
         let home = Some(dir.to_owned());
-        Ok(Self { identity, profile, ufs, tier, home, dirty: true, reachable: true, shift: None, s })
+        let stores = Stores::only(ufs);
+        Ok(Self { identity, profile, stores, tier, home, dirty: true, reachable: true, shift: None, s })
     }
 
     /// Writes down what has changed; a memory-only cache has nothing to do.

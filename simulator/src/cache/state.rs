@@ -1,7 +1,7 @@
 //! What the master and its workers remember. Everything else in this module works on it, and it is what a durable
 //! cache writes down.
 
-use super::storage::UnderStorage;
+use super::mounts::{Mounted, Stores};
 use super::tier::{Copy, Tier};
 use super::{Applied, Profile};
 use ratchet_state_machine::effect::Receipt;
@@ -9,7 +9,6 @@ use ratchet_state_machine::ids::{Fence, Token};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// The master's scheduler looks at the list of workers this often: so long a decommissioned one still gets work.
 const WORKER_LIST_MS: i64 = 10_000;
@@ -134,6 +133,7 @@ pub(super) struct Freeing {
 pub(super) enum Undo {
     Learnt { files: Vec<String>, dirs: Vec<String> },
     Job { path: String, before: Option<Job> },
+    Mount { path: String, before: Option<Mounted> },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -141,6 +141,8 @@ pub(super) struct State {
     pub now: i64,
     pub files: BTreeMap<String, Known>,
     pub dirs: BTreeSet<String>,
+    #[serde(default)]
+    pub mounts: BTreeMap<String, Mounted>,
     pub tasks: BTreeMap<i64, Task>,
     pub next_task: i64,
     pub jobs: BTreeMap<String, Job>,
@@ -187,6 +189,7 @@ impl State {
             now: 0,
             files: BTreeMap::new(),
             dirs: BTreeSet::new(),
+            mounts: BTreeMap::new(),
             tasks: BTreeMap::new(),
             next_task: 1,
             jobs: BTreeMap::new(),
@@ -208,7 +211,7 @@ impl State {
 pub(super) struct Core {
     pub identity: String,
     pub profile: Profile,
-    pub ufs: Arc<dyn UnderStorage>,
+    pub stores: Stores,
     pub tier: Tier,
     /// Where a durable cache writes itself down.
     pub home: Option<PathBuf>,

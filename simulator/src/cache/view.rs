@@ -57,6 +57,7 @@ impl Core {
             Query::Metadata { path, task, then } => self.metadata(path, *task, then.as_deref()),
             Query::LoadJob { path } => Ok(Answer::Job(self.job(path))),
             Query::Tree { paths } => self.tree(paths).map(Answer::Tree),
+            Query::Mounts { count, .. } => self.table(count.as_deref()).map(Answer::Mounts),
         }
     }
 
@@ -86,7 +87,7 @@ impl Core {
         if self.knows(path) {
             return Ok(true);
         }
-        match self.ufs.list(path) {
+        match self.stored(path) {
             Ok(found) => {
                 let itself = found.into_iter().filter(|(p, _)| p == path).collect();
                 self.learn(path, itself);

@@ -37,7 +37,7 @@ impl Core {
         let Some(first) = self.s.tasks.iter().find(|(_, t)| due(t, now)).map(|(id, _)| *id) else { return };
         let mut tasks = std::mem::take(&mut self.s.tasks);
         for (_, task) in tasks.range_mut(first..).filter(|(_, t)| due(t, now)) {
-            let ops = match self.ufs.list(&task.path) {
+            let ops = match self.stored(&task.path) {
                 Ok(found) => Ok(self.learn(&task.path, found)),
                 // A listing of what does not exist succeeds, and the namespace forgets what it had there.
                 Err(UfsError::NotFound(_)) => Ok(self.unlearn(&task.path)),
@@ -164,7 +164,7 @@ impl Core {
     fn fetch(&mut self, file: &str, len: u64, job: &mut Job) {
         job.files += 1;
         job.ahead = 0;
-        let read = self.ufs.read(file).ok().filter(|bytes| bytes.len() as u64 == len);
+        let read = self.stored_bytes(file).ok().filter(|bytes| bytes.len() as u64 == len);
         if read.is_some_and(|bytes| self.place(file, bytes)) {
             job.loaded += len;
         } else {

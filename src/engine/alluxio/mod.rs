@@ -4,6 +4,7 @@
 //! is harmless, done as read, compare, call, read. A job belongs to a path, not to an id.
 
 pub mod client;
+mod mount;
 
 use super::{Call, Engine, EngineInfo, RegistryError};
 use crate::api::cluster::{Attached, Member, SecurityMode};
@@ -13,6 +14,7 @@ use client::{
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use mount::Unchanged;
 use ratchet_state_machine::effect::{
     Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query,
     Receipt, TreeView, Trouble, TroubleKind,
@@ -269,6 +271,9 @@ impl Alluxio {
             // Late, it would cancel a listing that nobody waits for any more.
             Effect::CancelMetadata { task, .. } => self.cancel_metadata(path, SyncId(*task)).await?,
             Effect::Free { .. } => self.client.free(path, true).await.map(|()| Receipt::default())?,
+            Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
+                return Err(AlluxioError::Invalid { detail: "mounts are changed by themselves".into() });
+            }
         };
         Ok(Some(receipt))
     }
@@ -338,6 +343,7 @@ impl Engine for Alluxio {
                 Query::Metadata { path, task, then } => self.metadata(path, *task, then.as_deref()).await,
                 Query::LoadJob { path } => self.job(path).await.map(Answer::Job),
                 Query::Tree { paths } => self.tree(paths).await.map(Answer::Tree),
+                Query::Mounts { count, .. } => self.table(count.as_deref()).await.map(Answer::Mounts),
             };
             answer.map_err(|e| trouble(&e))
         }
@@ -350,6 +356,13 @@ impl Engine for Alluxio {
                 let message = "the effect names a path that the spec does not have".into();
                 return Outcome::Refused { reason: "InvalidEffect".into(), message, retryable: false };
             };
+            if let Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } = call.effect {
+                return match self.change_mount(&call).await {
+                    Ok(receipt) => Outcome::Done(receipt),
+                    Err(Unchanged::Engine(error)) => outcome(&error),
+                    Err(Unchanged::Refused(refused)) => refused,
+                };
+            }
             match self.act(&call, path).await {
                 Ok(Some(receipt)) => Outcome::Done(receipt),
                 Ok(None) => super::window_closed(),
@@ -359,17 +372,11 @@ impl Engine for Alluxio {
         .boxed()
     }
 
-    fn describe(&self, effect: &Effect) -> EffectTraits {
+    fn describe(&self, _effect: &Effect) -> EffectTraits {
         let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
-        let call = match effect {
-            Effect::LoadMetadata { .. } | Effect::SubmitLoad { .. } | Effect::StopLoad { .. } => {
-                self.options.call_timeout
-            }
-            Effect::CancelMetadata { .. } | Effect::Free { .. } => self.options.call_timeout,
-        };
         EffectTraits {
             class: EffectClass::Repeatable,
-            call_timeout_ms: ms(call),
+            call_timeout_ms: ms(self.options.call_timeout),
             longest_delay_ms: ms(self.options.longest_delay),
         }
     }

@@ -10,7 +10,9 @@ use futures::future::{BoxFuture, ready};
 use kube::ResourceExt as _;
 pub use ratchet_simulator::cache::{Cache, Profile};
 use ratchet_simulator::cache::{Call as Landing, Probe};
-use ratchet_state_machine::effect::{Answer, Effect, EffectTraits, Outcome, Query, Trouble};
+use ratchet_state_machine::effect::{Answer, Effect, EffectTraits, Outcome, Query, Receipt, Trouble};
+use ratchet_state_machine::mounts::Standing;
+use ratchet_state_machine::spec::ArmSpec;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
@@ -44,11 +46,18 @@ impl Local {
             let message = "the effect names a path that the spec does not have".into();
             return Outcome::Refused { reason: "InvalidEffect".into(), message, retryable: false };
         };
+        let cache = self.current();
+        let path = match compare(cache, call, path) {
+            Ok(path) => path,
+            Err(outcome) => return outcome,
+        };
         if Instant::now() > call.send_before {
             return super::window_closed();
         }
-        let landing = Landing { effect: call.effect, path, token: call.token, fence: call.fence };
-        self.current().apply(&landing)
+        let mount = if let ArmSpec::Mount(m) = &call.spec.operation { Some(m) } else { None };
+        let landing =
+            Landing { effect: call.effect, path: &path, token: call.token, fence: call.fence, mount };
+        cache.apply(&landing)
     }
 }
 
@@ -67,6 +76,54 @@ impl Engine for Local {
 
     fn describe(&self, effect: &Effect) -> EffectTraits {
         self.cache.describe(effect)
+    }
+}
+
+/// What the effect works on, by the mount table where it is about that; or what is to be said without a call.
+///
+/// # Errors
+/// The outcome.
+pub fn compare(cache: &Cache, call: &Call<'_>, path: &str) -> Result<String, Outcome> {
+    let refused = |reason: &str, message: String, retryable| Outcome::Refused {
+        reason: reason.into(),
+        message,
+        retryable,
+    };
+    let count = matches!(call.effect, Effect::Unmount { .. }).then(|| path.to_owned());
+    match call.effect {
+        Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {}
+        Effect::LoadMetadata { .. }
+        | Effect::SubmitLoad { .. }
+        | Effect::StopLoad { .. }
+        | Effect::CancelMetadata { .. }
+        | Effect::Free { .. } => return Ok(path.to_owned()),
+    }
+    let table = match cache.inspect(&Query::Mounts { count, secrets: false }) {
+        Ok(Answer::Mounts(table)) => table,
+        Ok(_) => return Err(refused("InvalidEffect", "the cache has no mount table".into(), false)),
+        Err(t) => return Err(refused(t.kind.reason(), t.message, t.kind.passes())),
+    };
+    match (call.effect, &call.spec.operation) {
+        (Effect::Unmount { .. }, _) => {
+            let next =
+                table.next_to_unmount(call.spec).map_err(|no| refused(no.reason, no.message, false))?;
+            let Some(mount) = next else {
+                return Err(Outcome::Done(Receipt { attached: true, ..Receipt::default() }));
+            };
+            match table.unpersisted_problem(path).filter(|_| call.spec.control.force.is_none()) {
+                Some(message) => Err(refused("NotPersisted", message, true)),
+                None => Ok(mount.path.clone()),
+            }
+        }
+        (Effect::Mount { .. }, ArmSpec::Mount(wanted)) => match table.standing(wanted) {
+            Standing::Absent => Ok(path.to_owned()),
+            Standing::AsWanted => Err(Outcome::Done(Receipt { attached: true, ..Receipt::default() })),
+            Standing::Differs { .. } | Standing::Elsewhere { .. } => {
+                Err(refused("Changed", "something was mounted there meanwhile".into(), true))
+            }
+            Standing::Impossible { reason, message } => Err(refused(reason, message, false)),
+        },
+        (_, _) => Ok(path.to_owned()),
     }
 }
 

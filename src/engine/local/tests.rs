@@ -1,7 +1,7 @@
 //! The adapter adds the time, the send window and nothing else.
 
 use super::*;
-use crate::engine::{Registry, WINDOW_CLOSED, alluxio};
+use crate::engine::{Registry, Secrets, WINDOW_CLOSED, alluxio};
 use futures::FutureExt as _;
 use ratchet_simulator::cache::Memory;
 use ratchet_state_machine::effect::{JobState, TreeView};
@@ -35,7 +35,14 @@ fn cache(bytes_per_second: i64) -> Cache {
 fn perform(engine: &Local, effect: &Effect, left: Duration) -> Outcome {
     let (spec, token) = (load(), Token("t".into()));
     let send_before = Instant::now() + left;
-    let call = Call { effect, spec: &spec, token: &token, fence: Fence::default(), send_before };
+    let call = Call {
+        effect,
+        spec: &spec,
+        token: &token,
+        fence: Fence::default(),
+        send_before,
+        secrets: &Secrets::default(),
+    };
     engine.perform(call).now_or_never().expect("at once")
 }
 
@@ -73,7 +80,14 @@ async fn nothing_is_sent_once_the_window_is_over() {
     let (spec, token) = (load(), Token("t".into()));
     let send_before = Instant::now() - Duration::from_secs(1);
     let effect = Effect::SubmitLoad { path: 0 };
-    let call = Call { effect: &effect, spec: &spec, token: &token, fence: Fence::default(), send_before };
+    let call = Call {
+        effect: &effect,
+        spec: &spec,
+        token: &token,
+        fence: Fence::default(),
+        send_before,
+        secrets: &Secrets::default(),
+    };
     let outcome = engine.perform(call).await;
     assert!(matches!(&outcome, Outcome::Refused { reason, .. } if reason == WINDOW_CLOSED), "{outcome:?}");
     assert!(engine.cache.applied().is_empty());

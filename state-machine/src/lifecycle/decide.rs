@@ -230,7 +230,12 @@ impl Cx<'_> {
                 message: format!("the CacheCluster {} has not been looked at yet", self.spec.target),
             }),
             (LockView::Available, Target::Ready) => Decision::TakeHold,
-            (LockView::Blocked { by }, Target::Ready) => {
+            (LockView::Blocked { by, in_use }, Target::Ready) => {
+                if *in_use && !self.spec.operation.waits_its_turn() {
+                    let message =
+                        format!("the path is in use by {by}; try again later, or set whenInUse to Wait");
+                    return record(Shared::Aborted { why: Failure::new("PathInUse", message) }, by);
+                }
                 Decision::Await(WaitingOn::Lock { blocker: by.clone() })
             }
         }

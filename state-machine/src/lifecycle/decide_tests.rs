@@ -137,9 +137,11 @@ fn who_lost_its_hold_neither_sends_nor_begins_nor_stops_anything() {
     let spec = load(&["/a"]);
     let op = intending(loading(&spec, submitted()), Effect::SubmitLoad { path: 0 });
     let stuck = Step::Cancelling { at: submitted() };
-    for lock in
-        [LockView::Available, LockView::Blocked { by: "x".into() }, LockView::Held { epoch: EPOCH + 1 }]
-    {
+    for lock in [
+        LockView::Available,
+        LockView::Blocked { by: "x".into(), in_use: true },
+        LockView::Held { epoch: EPOCH + 1 },
+    ] {
         let seen = Observation { lock, answer: job(JobState::Running), ..calm() };
         assert_eq!(
             says(&spec, &op, &Observation { intent: IntentView::Sendable, ..seen.clone() }),
@@ -243,7 +245,7 @@ fn a_queued_operation_takes_the_lock_when_its_turn_has_come() {
         (LockView::Available, Target::Ready, "(take)"),
         (LockView::Held { epoch: 4 }, Target::Ready, "HoldGranted"),
         (LockView::Held { epoch: 4 }, bad.clone(), "HoldGranted"),
-        (LockView::Blocked { by: "x".into() }, Target::Ready, "WaitingForLock"),
+        (LockView::Blocked { by: "x".into(), in_use: true }, Target::Ready, "WaitingForLock"),
         (LockView::Unknown, Target::Ready, "TargetUnknown"),
         (LockView::Available, Target::Unknown, "TargetUnknown"),
         (LockView::Available, bad, "AlreadyClaimed"),
@@ -327,7 +329,7 @@ fn only_waits_for_the_world_can_stall() {
     let pause = Observation { last_was_failure: true, ..calm() };
     assert_eq!(says(&spec, &failing, &stalled(pause)), "Backoff");
     let op = step(&spec, Step::Queued {});
-    let seen = Observation { lock: LockView::Blocked { by: "x".into() }, ..calm() };
+    let seen = Observation { lock: LockView::Blocked { by: "x".into(), in_use: true }, ..calm() };
     assert_eq!(says(&spec, &op, &stalled(seen)), "WaitingForLock");
     let down = Trouble { kind: TroubleKind::Unreachable, message: "m".into() };
     let seen = Observation { answer: Some(Err(down)), ..calm() };

@@ -200,7 +200,9 @@ impl Folded {
                 | Shared::Sealed { .. },
             )
             | Event::Load(_)
-            | Event::Free(_) => {
+            | Event::Free(_)
+            | Event::Mount(_)
+            | Event::Unmount(_) => {
                 // A failed verification sends a load back a step: its count must survive the way forward.
                 if !stays && self.state.phase() != Phase::Running {
                     self.failures = 0;
@@ -239,7 +241,7 @@ impl Folded {
 /// Whether the effect of the persisted intent is accounted for by this event.
 const fn settles(event: &Event) -> bool {
     match event {
-        Event::Load(_) | Event::Free(_) => true,
+        Event::Load(_) | Event::Free(_) | Event::Mount(_) | Event::Unmount(_) => true,
         Event::Shared(e) => match e {
             Shared::AttemptFailed { .. }
             | Shared::Halted {}

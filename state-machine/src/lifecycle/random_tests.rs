@@ -5,12 +5,13 @@ use crate::decision::Decision;
 use crate::effect::JobState;
 use crate::lifecycle::step::Step;
 use crate::machine::Phase;
+use crate::mounts::MountView;
 use crate::operation::State;
 use crate::operation::load::Load;
-use crate::spec::{ArmSpec, OperationSpec, RetryPolicy, Skip};
+use crate::spec::{ArmSpec, MountOption, OperationSpec, RetryPolicy, SecretKey, Skip, ValueFrom};
 use crate::testing::engine::Fate;
 use crate::testing::world::World;
-use crate::testing::{free, load, run_after};
+use crate::testing::{free, load, mount, run_after, unmount};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -72,7 +73,7 @@ fn idle(w: &World, path: usize) -> bool {
         State::Load(
             Step::Pausing { .. } | Step::Cancelling { .. } | Step::Aborting { .. } | Step::Stuck { .. },
         ) => true,
-        State::Load(_) | State::Free(_) => false,
+        State::Load(_) | State::Free(_) | State::Mount(_) | State::Unmount(_) => false,
     };
     !started && w.engine.running(path).is_none()
 }
@@ -194,11 +195,53 @@ proptest! {
         w.engine.data.iter_mut().for_each(|d| (d.known, d.cached) = (true, d.bytes));
         survive(w, moves);
     }
+
+    #[test]
+    fn a_mount_survives_any_schedule(s in setting(), there in 0..4_usize, moves in proptest::collection::vec(any_move(), 0..70)) {
+        survive(mounting(&s, there), moves);
+    }
+
+    #[test]
+    fn an_unmount_survives_any_schedule(s in setting(), moves in proptest::collection::vec(any_move(), 0..70)) {
+        let mut w = world(unmount("/a", true), &s);
+        w.engine.mounts.mounts = vec![mounted("/a", "s3://a"), mounted("/a/b", "s3://b"), mounted("/c", "s3://c")];
+        let w = survive(w, moves);
+        assert!(w.engine.mounts.at("/c").is_some(), "somebody else's mount is gone");
+    }
+}
+
+fn mounted(path: &str, uri: &str) -> MountView {
+    MountView { path: path.into(), uri: uri.into(), ..MountView::default() }
+}
+
+/// A mount with a credential where there is nothing, itself, itself with other settings, or something else.
+fn mounting(s: &Setting, there: usize) -> World {
+    let mut spec = mount("/a", "s3://b/a");
+    if let ArmSpec::Mount(m) = &mut spec.operation {
+        let secret_key_ref = SecretKey { name: "s3".into(), key: "id".into() };
+        let value_from = Some(ValueFrom { secret_key_ref });
+        m.options = vec![MountOption { name: "aws.accessKeyId".into(), value: None, value_from }];
+        m.replace = true;
+    }
+    let mut w = world(spec, s);
+    w.engine.mounts.mounts = match there {
+        0 => vec![],
+        1 => vec![mounted("/a", "s3://b/a")],
+        2 => vec![MountView { shared: true, ..mounted("/a", "s3://b/a") }],
+        _ => vec![mounted("/a", "s3://other")],
+    };
+    w
 }
 
 #[test]
 fn without_faults_a_load_and_a_free_succeed_within_their_write_budget() {
-    for (spec, entries) in [(load(&["/a"]), 8), (load(&["/a", "/b", "/c"]), 18), (free(&["/a", "/b"]), 6)] {
+    for (spec, entries) in [
+        (load(&["/a"]), 8),
+        (load(&["/a", "/b", "/c"]), 18),
+        (free(&["/a", "/b"]), 6),
+        (mount("/a", "s3://a"), 5),
+        (unmount("/a", false), 4),
+    ] {
         let w = survive(World::new(spec), Vec::new());
         assert_eq!(w.record.folded.state.phase(), Phase::Succeeded);
         let story: Vec<&str> = w.journal.iter().map(|e| e.event.as_str()).collect();

@@ -6,6 +6,8 @@
 pub mod arm;
 pub mod free;
 pub mod load;
+pub mod mount;
+pub mod unmount;
 
 use crate::decision::WaitingOn;
 use crate::effect::{Effect, Trouble};
@@ -24,6 +26,10 @@ pub enum State {
     Load(Step<load::Load>),
     /// A free.
     Free(Step<free::Free>),
+    /// A mount.
+    Mount(Step<mount::Mount>),
+    /// An unmount.
+    Unmount(Step<unmount::Unmount>),
 }
 
 /// A fact that moves an operation.
@@ -35,6 +41,10 @@ pub enum Event {
     Load(load::LoadEvent),
     /// One of a free.
     Free(free::FreeEvent),
+    /// One of a mount.
+    Mount(mount::MountEvent),
+    /// One of an unmount.
+    Unmount(unmount::UnmountEvent),
 }
 
 /// Runs the same expression for whichever arm the state belongs to.
@@ -43,6 +53,8 @@ macro_rules! dispatch {
         match $state {
             $crate::operation::State::Load($step) => $body,
             $crate::operation::State::Free($step) => $body,
+            $crate::operation::State::Mount($step) => $body,
+            $crate::operation::State::Unmount($step) => $body,
         }
     };
 }
@@ -74,6 +86,24 @@ impl Known for free::Free {
     }
 }
 
+impl Known for mount::Mount {
+    fn event(event: Self::Event) -> Event {
+        Event::Mount(event)
+    }
+    fn state(step: Step<Self>) -> State {
+        State::Mount(step)
+    }
+}
+
+impl Known for unmount::Unmount {
+    fn event(event: Self::Event) -> Event {
+        Event::Unmount(event)
+    }
+    fn state(step: Step<Self>) -> State {
+        State::Unmount(step)
+    }
+}
+
 /// The table of one arm.
 #[derive(Debug, Clone, Copy)]
 pub struct ArmTable {
@@ -90,7 +120,8 @@ const fn table<A: Arm>() -> ArmTable {
 }
 
 /// Every arm.
-pub const ARMS: &[ArmTable] = &[table::<load::Load>(), table::<free::Free>()];
+pub const ARMS: &[ArmTable] =
+    &[table::<load::Load>(), table::<free::Free>(), table::<mount::Mount>(), table::<unmount::Unmount>()];
 
 impl State {
     /// What an operation with this arm is born as.
@@ -99,6 +130,8 @@ impl State {
         match arm {
             ArmSpec::Load(_) => Self::Load(Step::born(after, approval)),
             ArmSpec::Free(_) => Self::Free(Step::born(after, approval)),
+            ArmSpec::Mount(_) => Self::Mount(Step::born(after, approval)),
+            ArmSpec::Unmount(_) => Self::Unmount(Step::born(after, approval)),
         }
     }
 
@@ -108,6 +141,8 @@ impl State {
         match self {
             Self::Load(_) => load::Load::KIND,
             Self::Free(_) => free::Free::KIND,
+            Self::Mount(_) => mount::Mount::KIND,
+            Self::Unmount(_) => unmount::Unmount::KIND,
         }
     }
 
@@ -131,8 +166,12 @@ impl State {
         match (self, event) {
             (Self::Load(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Load),
             (Self::Free(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Free),
+            (Self::Mount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Mount),
+            (Self::Unmount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Unmount),
             (Self::Load(s), Event::Load(e)) => s.on_arm(e.clone()).map(Self::Load),
             (Self::Free(s), Event::Free(e)) => s.on_arm(e.clone()).map(Self::Free),
+            (Self::Mount(s), Event::Mount(e)) => s.on_arm(e.clone()).map(Self::Mount),
+            (Self::Unmount(s), Event::Unmount(e)) => s.on_arm(e.clone()).map(Self::Unmount),
             (s, e) => Err(Illegal::because(s.step(), e.name(), "the event belongs to another operation")),
         }
     }
@@ -190,6 +229,8 @@ impl Event {
             Self::Shared(e) => e.name(),
             Self::Load(e) => load::event_name(e),
             Self::Free(e) => free::event_name(e),
+            Self::Mount(e) => mount::event_name(e),
+            Self::Unmount(e) => unmount::event_name(e),
         }
     }
 
@@ -202,6 +243,8 @@ impl Event {
             Self::Shared(e) => serde_json::to_value(e),
             Self::Load(e) => serde_json::to_value(e),
             Self::Free(e) => serde_json::to_value(e),
+            Self::Mount(e) => serde_json::to_value(e),
+            Self::Unmount(e) => serde_json::to_value(e),
         }?;
         let Value::Object(map) = tagged else { return Ok(Value::Null) };
         Ok(map.into_iter().next().map_or(Value::Null, |(_, data)| data))
@@ -219,10 +262,15 @@ impl Event {
         match kind {
             "load" => serde_json::from_value(tagged()).map(Self::Load),
             "free" => serde_json::from_value(tagged()).map(Self::Free),
+            "mount" => serde_json::from_value(tagged()).map(Self::Mount),
+            "unmount" => serde_json::from_value(tagged()).map(Self::Unmount),
             other => Err(serde::de::Error::custom(format!("no operation is called {other:?}"))),
         }
     }
 }
+
+/// Condition reason: the cache alone has files that would be lost.
+const NOT_PERSISTED: &str = "NotPersisted";
 
 /// What every arm does about an engine that gives no answer.
 fn trouble<E>(trouble: &Trouble) -> Act<E> {

@@ -6,6 +6,8 @@ use crate::effect::{
     TroubleKind,
 };
 use crate::ids::Nonce;
+use crate::mounts::{MountTable, MountView};
+use crate::spec::{ArmSpec, OperationSpec};
 use std::collections::BTreeMap;
 
 /// Hard limit of one call, in milliseconds.
@@ -75,10 +77,15 @@ pub struct Engine {
     /// What was applied since somebody looked.
     pub landed: Vec<(Effect, Nonce)>,
     pub foreign_stopped: bool,
+    /// What is mounted.
+    pub mounts: MountTable,
+    /// What the operation under test asks for.
+    spec: OperationSpec,
 }
 
 impl Engine {
-    pub fn new(names: &[String]) -> Self {
+    pub fn new(spec: &OperationSpec) -> Self {
+        let names = spec.operation.paths();
         let data = names.iter().map(|_| Data { bytes: 100, ..Data::default() }).collect();
         Self {
             now: 0,
@@ -95,6 +102,8 @@ impl Engine {
             in_flight: Vec::new(),
             landed: Vec::new(),
             foreign_stopped: false,
+            mounts: MountTable::default(),
+            spec: spec.clone(),
         }
     }
 
@@ -185,9 +194,31 @@ impl Engine {
                 self.tasks.remove(task);
             }
             Effect::Free { path } => self.data[*path].freed_at = Some(now + 2_000),
+            Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } if self.idle => {}
+            Effect::Mount { .. } => self.mount(false),
+            Effect::UpdateMount { .. } => self.mount(true),
+            Effect::Unmount { .. } => {
+                let next = self.mounts.next_to_unmount(&self.spec).ok().flatten().map(|m| m.path.clone());
+                self.mounts.mounts.retain(|m| Some(&m.path) != next.as_ref());
+            }
         }
         self.settle(now);
         receipt
+    }
+
+    /// Mounts where nothing is, or updates where something is.
+    fn mount(&mut self, update: bool) {
+        let ArmSpec::Mount(wanted) = &self.spec.operation else { return };
+        let there = self.mounts.at(&wanted.path).map(|m| m.uri.clone());
+        if there.is_some() == update {
+            self.mounts.mounts.retain(|m| m.path != wanted.path);
+            let uri = there.unwrap_or_else(|| wanted.uri.clone());
+            let (read_only, shared) = (wanted.read_only, wanted.shared);
+            let plain = |o: &crate::spec::MountOption| Some((o.name.clone(), o.value.clone()?));
+            let options = wanted.options.iter().filter_map(plain).collect();
+            let path = wanted.path.clone();
+            self.mounts.mounts.push(MountView { path, uri, read_only, shared, options });
+        }
     }
 
     /// Whose job runs on the path.
@@ -257,6 +288,7 @@ impl Engine {
             }
             Query::LoadJob { path } => Answer::Job(self.job(path)),
             Query::Tree { .. } => Answer::Tree(self.tree()),
+            Query::Mounts { .. } => Answer::Mounts(self.mounts.clone()),
         })
     }
 }

@@ -12,6 +12,7 @@ use crate::lifecycle::step::Shared;
 use crate::lifecycle::{Change, Folded, decide, query};
 use crate::lock::{Final, Lock, Request};
 use crate::machine::Phase;
+use crate::mounts::Standing;
 use crate::observation::{IntentView, LockView, Observation, Predecessor, PredecessorState, Target};
 use crate::operation::Event;
 use crate::spec::{ArmSpec, OperationSpec};
@@ -75,7 +76,7 @@ impl World {
         let record = Record::birth(UID, &spec, &created(&spec), &by).unwrap();
         Self {
             generation: 1,
-            engine: Engine::new(spec.operation.paths()),
+            engine: Engine::new(&spec),
             journal: record.tail.clone(),
             history: vec![record.folded.clone()],
             sealed: Vec::new(),
@@ -160,7 +161,7 @@ impl World {
     fn lock_view(&self) -> LockView {
         match self.lock.hold_of(UID) {
             Some(h) => LockView::Held { epoch: h.hold },
-            None if self.rival => LockView::Blocked { by: "load ns/rival".into() },
+            None if self.rival => LockView::Blocked { by: "load ns/rival".into(), in_use: true },
             None => LockView::Available,
         }
     }
@@ -317,6 +318,8 @@ impl World {
                     assert!(tree.cached_percent() >= i64::from(l.min_cached_percent), "{tree:?}")
                 }
                 ArmSpec::Free(_) => assert_eq!(tree.cached_bytes, 0),
+                ArmSpec::Mount(m) => assert_eq!(self.engine.mounts.standing(m), Standing::AsWanted),
+                ArmSpec::Unmount(_) => assert_eq!(self.engine.mounts.next_to_unmount(&self.spec), Ok(None)),
             }
         }
     }

@@ -73,7 +73,7 @@ fn nothing_leads_out_of_a_directory() {
 }
 
 fn apply(cache: &Cache, effect: &Effect, path: &str) {
-    let call = Call { effect, path, token: &Token("t".into()), fence: Fence::default() };
+    let call = Call { effect, path, token: &Token("t".into()), fence: Fence::default(), mount: None };
     assert!(matches!(cache.apply(&call), Outcome::Done(_)));
 }
 

@@ -30,7 +30,7 @@ fn cache(profile: Profile) -> (Cache, Arc<Memory>) {
 }
 
 fn apply_with(cache: &Cache, effect: &Effect, path: &str, token: &str, fence: Fence) -> Outcome {
-    cache.apply(&Call { effect, path, token: &Token(token.into()), fence })
+    cache.apply(&Call { effect, path, token: &Token(token.into()), fence, mount: None })
 }
 
 fn apply(cache: &Cache, effect: &Effect, path: &str) -> Outcome {

@@ -7,7 +7,7 @@
 //! Every remote call that this client can make, in one table, typed by its request and its
 //! reply. `Effect` is the law that the router obeys after a failure that proves nothing:
 //! a call that is marked `Once` is never sent a second time then. A test compares the table with
-//! the `.proto` files; calls that change the cluster's membership or mounts are absent.
+//! the `.proto` files; calls that change the cluster's membership are absent.
 
 use std::marker::PhantomData;
 
@@ -88,6 +88,15 @@ pub(super) const FREE: Call<file::FreeRequest, file::FreeResponse> =
 pub(super) const GET_MOUNT_TABLE: Call<file::GetMountTableRequest, file::GetMountTableResponse> =
     Call::new("GetMountTable", "/alluxio.grpc.file.FileSystemMasterClientService/GetMountTable");
 
+pub(super) const MOUNT: Call<file::MountRequest, file::MountResponse> =
+    Call::new("Mount", "/alluxio.grpc.file.FileSystemMasterClientService/Mount").once();
+
+pub(super) const UPDATE_MOUNT: Call<file::UpdateMountRequest, file::UpdateMountResponse> =
+    Call::new("UpdateMount", "/alluxio.grpc.file.FileSystemMasterClientService/UpdateMount").once();
+
+pub(super) const UNMOUNT: Call<file::UnmountRequest, file::UnmountResponse> =
+    Call::new("Unmount", "/alluxio.grpc.file.FileSystemMasterClientService/Unmount").once();
+
 pub(super) const SUBMIT_JOB: Call<file::SubmitJobRequest, file::SubmitJobResponse> =
     Call::new("submitJob", "/alluxio.grpc.file.FileSystemMasterClientService/submitJob")
         .once()
@@ -149,14 +158,23 @@ mod tests {
             )*};
         }
         check!(GET_SERVICE_VERSION, GET_MASTER_INFO, GET_WORKER_REPORT, GET_STATUS, LIST_STATUS);
+        check!(MOUNT, UPDATE_MOUNT, UNMOUNT);
         check!(FREE, GET_MOUNT_TABLE, SUBMIT_JOB, STOP_JOB, GET_JOB_PROGRESS);
         check!(SYNC_METADATA_ASYNC, GET_SYNC_PROGRESS, CANCEL_SYNC_METADATA);
     }
 
     #[test]
     fn calls_that_change_something_are_sent_once() {
-        let once =
-            [FREE.info, SUBMIT_JOB.info, STOP_JOB.info, SYNC_METADATA_ASYNC.info, CANCEL_SYNC_METADATA.info];
+        let once = [
+            FREE.info,
+            MOUNT.info,
+            UPDATE_MOUNT.info,
+            UNMOUNT.info,
+            SUBMIT_JOB.info,
+            STOP_JOB.info,
+            SYNC_METADATA_ASYNC.info,
+            CANCEL_SYNC_METADATA.info,
+        ];
         assert!(once.iter().all(|call| call.effect == Effect::Once));
     }
 }

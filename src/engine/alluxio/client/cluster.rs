@@ -1,11 +1,9 @@
 //! ```text
-//! GetMasterInfo -> MasterInfo     GetWorkerReport(ALL, 1..12) -> Vec<Worker>     GetMountTable -> Vec<Mount>
+//! GetMasterInfo -> MasterInfo     GetWorkerReport(ALL, 1..12) -> Vec<Worker>
 //! ```
 //! What the cluster is made of, as the primary sees it. Workers are identified by host and ports:
-//! the engine's worker id changes with every restart of the master. The properties of mounts
-//! are not even decoded, because they may carry secrets.
+//! the engine's worker id changes with every restart of the master.
 
-use super::proto::grpc::file::{GetMountTableRequest, MountPointInfo};
 use super::proto::grpc::meta::{GetMasterInfoRequest, MasterInfo as WireMasterInfo, MasterVersion};
 use super::proto::grpc::{NetAddress, block};
 use super::{AlluxioClient, AlluxioError, calls};
@@ -97,23 +95,6 @@ pub enum WorkerState {
     Other(String),
 }
 
-/// One mount point.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
-    /// Alluxio path.
-    pub path: String,
-    /// Address in the under-storage.
-    pub ufs_uri: String,
-    /// Such as `local` or `s3`; empty here, because the master finds it out by asking.
-    pub ufs_type: String,
-    /// Writes through this mount are refused.
-    pub read_only: bool,
-    /// All users may use it.
-    pub shared: bool,
-    /// Changes when the mount is updated.
-    pub mount_id: i64,
-}
-
 impl AlluxioClient {
     /// Identity, version and members of the cluster (GetMasterInfo). Answers in safe mode too, in
     /// which the master refuses only questions about workers: loads and syncs are accepted.
@@ -140,16 +121,6 @@ impl AlluxioClient {
         let mut workers: Vec<Worker> = reply.worker_infos.into_iter().map(worker).collect();
         workers.sort_by(|a, b| (&a.host, a.rpc_port).cmp(&(&b.host, b.rpc_port)));
         Ok(workers)
-    }
-
-    /// The mount table in the order of the paths, without asking the under-storages.
-    ///
-    /// # Errors
-    /// `NotReady` without a primary.
-    pub async fn mount_table(&self) -> Result<Vec<Mount>, AlluxioError> {
-        let request = GetMountTableRequest { check_ufs: Some(false) };
-        let reply = self.router().unary(&calls::GET_MOUNT_TABLE, request).await?;
-        Ok(reply.mount_points.into_iter().map(mount).collect())
     }
 }
 
@@ -214,16 +185,5 @@ fn worker(wire: block::WorkerInfo) -> Worker {
         last_contact_sec: wire.last_contact_sec.unwrap_or_default(),
         start_time_ms: wire.start_time_ms.unwrap_or_default(),
         version: wire.build_version.and_then(|build| build.version).unwrap_or_default(),
-    }
-}
-
-fn mount((path, wire): (String, MountPointInfo)) -> Mount {
-    Mount {
-        path,
-        ufs_uri: wire.ufs_uri.unwrap_or_default(),
-        ufs_type: wire.ufs_type.unwrap_or_default(),
-        read_only: wire.read_only.unwrap_or_default(),
-        shared: wire.shared.unwrap_or_default(),
-        mount_id: wire.mount_id.unwrap_or_default(),
     }
 }

@@ -6,6 +6,8 @@
 //! too little: a bare value of a sensitive key ends only where the next `, key=` begins or at the
 //! last closing brace. This module never logs.
 
+use ratchet_state_machine::spec::names_credential;
+
 /// The longest text that leaves this client, in characters.
 pub const MAX_TEXT: usize = 300;
 
@@ -13,20 +15,6 @@ pub const MAX_TEXT: usize = 300;
 const MAX_INPUT: usize = 64 * 1024;
 
 const MASK: &str = "***";
-
-/// Parts of a key, lower case and without `.`, `_` and `-`, that make its value a secret.
-const SENSITIVE: [&str; 10] = [
-    "secret",
-    "password",
-    "passwd",
-    "passphrase",
-    "credential",
-    "token",
-    "accesskey",
-    "accountkey",
-    "apikey",
-    "privatekey",
-];
 
 /// Hides the values of sensitive keys and the user part of addresses, joins the lines and
 /// cuts the result to [`MAX_TEXT`] characters.
@@ -38,7 +26,7 @@ pub fn redact(text: &str) -> String {
         let (before, after) = rest.split_at(key.end);
         out.push_str(before);
         match value_of(after) {
-            Some(value) if is_sensitive(&rest[key]) => {
+            Some(value) if names_credential(&rest[key]) => {
                 out.push_str(&after[..value.start]);
                 out.push_str(MASK);
                 rest = &after[value.end..];
@@ -59,11 +47,6 @@ fn next_key(text: &str) -> Option<std::ops::Range<usize>> {
     let start = text.find(is_key_char)?;
     let length = text[start..].find(|c| !is_key_char(c)).unwrap_or(text.len() - start);
     Some(start..start + length)
-}
-
-fn is_sensitive(key: &str) -> bool {
-    let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    SENSITIVE.iter().any(|word| plain.contains(word))
 }
 
 /// Where the value lies in the text behind a key, if the key has one: `=v`, `: v`, `": "v"`

@@ -24,6 +24,7 @@ use super::error::{AlluxioError, Cause};
 use super::proto::grpc::version::{GetServiceVersionRequest, GetServiceVersionResponse};
 use super::session::{Lane, Master, NoLane};
 use super::verdict::{Verdict, judge};
+use crate::engine::Secrets;
 
 /// The largest single reply, in bytes.
 const MAX_REPLY_BYTES: usize = 16 << 20;
@@ -95,6 +96,25 @@ impl Router {
     {
         let (info, deadline) = (call.info, Instant::now() + self.call_timeout);
         let send = |lane: Lane| send_unary(lane, info.path, request.clone());
+        self.around(info, deadline, send).await.map(|(_, reply)| reply)
+    }
+
+    /// The same for a request that carries values of Secrets: no text that comes back shows them.
+    pub(super) async fn unary_hiding<Q, R>(
+        &self,
+        call: &Call<Q, R>,
+        request: Q,
+        secrets: &Secrets,
+    ) -> Result<R, AlluxioError>
+    where
+        Q: Message + Clone + Sync + 'static,
+        R: Message + Default + 'static,
+    {
+        let (info, deadline) = (call.info, Instant::now() + self.call_timeout);
+        let send = |lane: Lane| {
+            let sent = send_unary(lane, info.path, request.clone());
+            async { sent.await.map_err(|status| hiding(status, secrets)) }
+        };
         self.around(info, deadline, send).await.map(|(_, reply)| reply)
     }
 
@@ -270,6 +290,14 @@ fn ambiguous(call: CallInfo, text: String, deadline: Instant) -> Step {
         Effect::Repeatable if !out_of_time => Step::Next(Passed::Ambiguous(text)),
         Effect::Repeatable | Effect::Once => Step::Stop(AlluxioError::unknown(call.name, &text)),
     }
+}
+
+/// A failure of the connection tells nothing of the request; what the master says may repeat it.
+fn hiding(status: Status, secrets: &Secrets) -> Status {
+    if std::error::Error::source(&status).is_some() {
+        return status;
+    }
+    Status::new(status.code(), secrets.hide(status.message()))
 }
 
 /// The one error for a whole way around.

@@ -296,6 +296,9 @@ fn call(intent: &Intent) -> Effects {
         Effect::StopLoad { .. } => Does::Stop,
         Effect::CancelMetadata { .. } => Does::Forget,
         Effect::Free { .. } => Does::Free,
+        Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
+            panic!("the model has no mounts")
+        }
     };
     let fence = (small(intent.fence.epoch), small(intent.fence.attempt));
     Effects { does, token: intent.token.0.parse().unwrap(), fence }
@@ -323,7 +326,7 @@ fn observation(
         lock: match lock {
             Seen::Held(epoch) => LockView::Held { epoch },
             Seen::Available => LockView::Available,
-            Seen::Blocked => LockView::Blocked { by: "the other".into() },
+            Seen::Blocked => LockView::Blocked { by: "the other".into(), in_use: true },
         },
         intent: match stand {
             Stand::None => IntentView::None,
@@ -357,5 +360,6 @@ fn answer(query: &Query, engine: Engine) -> Answer {
         Query::Metadata { then, .. } => Answer::Metadata(MetadataView::Forgotten, then.as_ref().map(|_| job)),
         Query::LoadJob { .. } => Answer::Job(job),
         Query::Tree { .. } => Answer::Tree(tree),
+        Query::Mounts { .. } => panic!("the model has no mounts"),
     }
 }
