@@ -15,6 +15,7 @@ mod cluster;
 use cluster::alluxio::{Stage, assert_succeeded, intents, submits};
 use cluster::{Bench, Replica};
 use ratchet::engine::alluxio::client::LoadState;
+use ratchet_state_machine::effect::Effect;
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -181,51 +182,102 @@ async fn next_request(
     }
 }
 
-/// One load with one process that dies at write `at`, and another that goes on. Says how many writes the first one
-/// came to, and whether it was killed.
-async fn lives(stage: &Stage, proxy: &Proxy, at: usize, moment: Moment) -> bool {
-    let tree = stage.tree("kill");
-    tree.files(3, 1_500_000);
-    let name = format!("kill-{at}-{}", if moment == Moment::Before { "before" } else { "after" });
-    let trap = Arc::new(Trap { at, moment, writes: AtomicUsize::new(0), victim: AtomicU32::new(0) });
-    let (kubeconfig, listening) = proxy.open(&stage.bench, Arc::clone(&trap)).await;
-    let mut first = Replica::start_as(&stage.bench, &stage.ns.name, &QUICK, &kubeconfig);
-    trap.victim.store(first.id(), Ordering::SeqCst);
-    stage.load(&name, &[&tree.path]).await;
-    let killed = loop {
-        if !first.alive() {
-            assert!(
-                trap.writes.load(Ordering::SeqCst) >= at,
-                "it ended by itself: see {}",
-                first.log.display()
-            );
-            break true;
-        }
-        let api: kube::Api<ratchet::api::DataOperation> =
-            kube::Api::namespaced(stage.admin.clone(), &stage.ns.name);
-        let op = api.get(&name).await.expect("readable");
-        if op.status.as_ref().is_some_and(ratchet::api::DataOperationStatus::settled)
-            && trap.writes.load(Ordering::SeqCst) < at
-        {
-            break false;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    first.kill();
-    let second = killed.then(|| Replica::start(&stage.bench, &stage.ns.name, &QUICK));
-    let op = stage.end(&name, 60).await;
-    assert_succeeded(&op);
-    stage.assert_cached(&tree.path, 3).await;
-    let journal = stage.journal(&name);
-    let (submitted, kills) = (intents(&journal, submits), usize::from(killed));
-    assert!((1..=1 + kills).contains(&submitted), "{submitted} submits, {kills} kills: {journal:#?}");
-    assert!(status_says(&op, "succeeded"));
-    stage.assert_free().await;
-    drop(second);
-    listening.abort();
-    let _ = std::fs::remove_file(kubeconfig);
-    stage.drop_cached(&[&tree]).await;
-    killed
+/// What is asked for of a process that dies at its write `at`, and of another that goes on.
+struct Life<'a> {
+    stage: &'a Stage,
+    proxy: &'a Proxy,
+    at: usize,
+    moment: Moment,
+}
+
+impl Life<'_> {
+    fn name(&self, what: &str) -> String {
+        format!("{what}-{}-{}", self.at, if self.moment == Moment::Before { "before" } else { "after" })
+    }
+
+    /// Asks for it, and waits for its end: the operation, and whether the first process was killed.
+    async fn live(&self, name: &str, arm: serde_json::Value) -> (ratchet::api::DataOperation, bool) {
+        let Self { stage, proxy, at, moment } = *self;
+        let trap = Arc::new(Trap { at, moment, writes: AtomicUsize::new(0), victim: AtomicU32::new(0) });
+        let (kubeconfig, listening) = proxy.open(&stage.bench, Arc::clone(&trap)).await;
+        let mut first = Replica::start_as(&stage.bench, &stage.ns.name, &QUICK, &kubeconfig);
+        trap.victim.store(first.id(), Ordering::SeqCst);
+        stage.ask(name, arm, json!({})).await;
+        let killed = loop {
+            if !first.alive() {
+                assert!(
+                    trap.writes.load(Ordering::SeqCst) >= at,
+                    "it ended by itself: see {}",
+                    first.log.display()
+                );
+                break true;
+            }
+            let api: kube::Api<ratchet::api::DataOperation> =
+                kube::Api::namespaced(stage.admin.clone(), &stage.ns.name);
+            let op = api.get(name).await.expect("readable");
+            if op.status.as_ref().is_some_and(ratchet::api::DataOperationStatus::settled)
+                && trap.writes.load(Ordering::SeqCst) < at
+            {
+                break false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        first.kill();
+        let second = killed.then(|| Replica::start(&stage.bench, &stage.ns.name, &QUICK));
+        let op = stage.end(name, 60).await;
+        assert_succeeded(&op);
+        assert!(status_says(&op, "succeeded"));
+        stage.assert_free().await;
+        drop(second);
+        listening.abort();
+        let _ = std::fs::remove_file(kubeconfig);
+        (op, killed)
+    }
+
+    /// A load; whether the process was killed before it was over.
+    async fn of_a_load(&self) -> bool {
+        let stage = self.stage;
+        let tree = stage.tree("kill");
+        tree.files(3, 1_500_000);
+        let name = self.name("kill");
+        let (_, killed) = self.live(&name, json!({"load": {"paths": [tree.path]}})).await;
+        stage.assert_cached(&tree.path, 3).await;
+        let journal = stage.journal(&name);
+        let (submitted, kills) = (intents(&journal, submits), usize::from(killed));
+        assert!((1..=1 + kills).contains(&submitted), "{submitted} submits, {kills} kills: {journal:#?}");
+        stage.drop_cached(&[&tree]).await;
+        killed
+    }
+
+    /// A mount that replaces another one: an unmount and a mount, each of them once.
+    async fn of_a_mount(&self) -> bool {
+        let stage = self.stage;
+        let (old, new) = (stage.store("kill-old"), stage.store("kill-new"));
+        old.file("old", 10);
+        new.file("new", 20);
+        let name = self.name("mount");
+        let path = format!("/{name}");
+        stage.alluxio.cli(&["fs", "mount", &path, &old.path]);
+        let arm = json!({"mount": {"path": path, "uri": new.path, "readOnly": true, "replace": true}});
+        let (_, killed) = self.live(&name, arm).await;
+        let there = stage.mounts().await;
+        let there: Vec<_> = there.iter().filter(|m| m.path == path).collect();
+        assert!(matches!(there.as_slice(), [m] if m.ufs_uri == new.path && m.read_only), "{there:?}");
+        let journal = stage.journal(&name);
+        let kills = usize::from(killed);
+        let tries = |effect: fn(&Effect) -> bool| intents(&journal, effect);
+        let (gone, made) = (
+            tries(|e| matches!(e, Effect::Unmount { .. })),
+            tries(|e| matches!(e, Effect::Mount { .. } | Effect::UpdateMount { .. })),
+        );
+        assert!(
+            gone >= 1 && made >= 1 && gone + made <= 2 + kills,
+            "{gone} and {made}, {kills} kills: {journal:#?}"
+        );
+        assert_eq!(stage.sums(&path).await.folders, 0, "it is looked at");
+        stage.engine.unmount(&path).await.expect("unmounted");
+        killed
+    }
 }
 
 fn status_says(op: &ratchet::api::DataOperation, step: &str) -> bool {
@@ -238,12 +290,28 @@ async fn a_controller_that_is_killed_at_any_of_its_writes_leaves_a_load_that_end
     let proxy = Proxy::start(&stage.bench);
     for moment in [Moment::Before, Moment::After] {
         let mut at = 1;
-        while lives(&stage, &proxy, at, moment).await {
+        while (Life { stage: &stage, proxy: &proxy, at, moment }).of_a_load().await {
             at += 1;
             assert!(at < 40, "a load takes fewer writes than that");
         }
         // Born, held, granted, checked, asked, known, submitted, loaded, verified, released, sealed twice.
         assert!(at > 12, "only {} writes were counted", at - 1);
+        println!("{moment:?}: {} writes, killed at each", at - 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_killed_at_any_of_its_writes_replaces_a_mount_once() {
+    let Some(stage) = Stage::shared("killm").await else { return };
+    let proxy = Proxy::start(&stage.bench);
+    for moment in [Moment::Before, Moment::After] {
+        let mut at = 1;
+        while (Life { stage: &stage, proxy: &proxy, at, moment }).of_a_mount().await {
+            at += 1;
+            assert!(at < 40, "a mount takes fewer writes than that");
+        }
+        // Born, held, granted, compared, unmounted, compared, mounted, read back, released, sealed twice.
+        assert!(at > 11, "only {} writes were counted", at - 1);
         println!("{moment:?}: {} writes, killed at each", at - 1);
     }
 }

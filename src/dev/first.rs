@@ -70,7 +70,23 @@ pub fn examples(data: &Path) -> Result<PathBuf, DevError> {
     for (name, text) in EXAMPLES {
         fs::write(folder.join(name), text).map_err(DevError::data(&folder))?;
     }
+    // A second store, to be mounted.
+    let more = data.join("more");
+    fs::create_dir_all(&more).map_err(DevError::data(&more))?;
+    fs::write(more.join("note.txt"), "This file is in the second store.\n").map_err(DevError::data(&more))?;
+    let more = fs::canonicalize(&more).map_err(DevError::data(&more))?;
+    fs::write(folder.join("mount.yaml"), mount_example(&more)).map_err(DevError::data(&folder))?;
     Ok(folder.join(EXAMPLES[0].0))
+}
+
+fn mount_example(store: &Path) -> String {
+    // JSON is YAML, whatever characters the path has.
+    let uri = json!(store.display().to_string());
+    format!(
+        "# Lets another directory of this machine appear in the cache at /more.\n\
+         apiVersion: ratchet.dev/v1alpha1\nkind: DataOperation\nmetadata:\n  name: mount-more\n\
+         spec:\n  target: local\n  operation:\n    mount:\n      path: /more\n      uri: {uri}\n      readOnly: true\n"
+    )
 }
 
 /// Creates what is missing.

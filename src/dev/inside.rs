@@ -9,7 +9,7 @@ use crate::engine::local::{self, Cache};
 use crate::engine::{Registry, RegistryError, alluxio};
 use kube::Client;
 use ratchet_simulator::api::{Server, User};
-use ratchet_simulator::cache::{Directory, UnderStorage};
+use ratchet_simulator::cache::{Directory, UfsError, UnderStorage};
 use ratchet_state_machine::ids::WriterId;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -41,7 +41,16 @@ pub struct Caches {
     /// Where they keep their copies, each in a directory of its own.
     home: PathBuf,
     ufs: Arc<dyn UnderStorage>,
+    /// Where the files are, for the mount table.
+    uri: String,
     opened: std::sync::Mutex<BTreeMap<String, Cache>>,
+}
+
+/// What can be mounted here: a directory of this machine.
+fn directory(uri: &str) -> Result<Arc<dyn UnderStorage>, UfsError> {
+    let path = uri.strip_prefix("file://").unwrap_or(uri);
+    let opened = Directory::open(path).map_err(|_| UfsError::NotFound(uri.to_owned()))?;
+    Ok(Arc::new(opened))
 }
 
 impl Caches {
@@ -51,7 +60,8 @@ impl Caches {
     /// [`DevError::Data`] when there are no such files.
     pub fn new(data: &Path, ufs: &Path) -> Result<Self, DevError> {
         let files = Directory::open(ufs).map_err(DevError::data(ufs))?;
-        Ok(Self { home: data.join("cache"), ufs: Arc::new(files), opened: std::sync::Mutex::default() })
+        let (home, uri) = (data.join("cache"), ufs.display().to_string());
+        Ok(Self { home, ufs: Arc::new(files), uri, opened: std::sync::Mutex::default() })
     }
 
     /// The cache of a CacheCluster, by `namespace/name`.
@@ -64,7 +74,8 @@ impl Caches {
         let name = key.replace('/', "_");
         let identity = format!("local-{}", key.replace('/', "-"));
         let cache = Cache::open(self.home.join(name), identity, local::profile(spec), Arc::clone(&self.ufs))
-            .map_err(|e| RegistryError(format!("{e}: {}", source(&e))))?;
+            .map_err(|e| RegistryError(format!("{e}: {}", source(&e))))?
+            .with_stores(self.uri.clone(), directory);
         opened.insert(key.to_owned(), cache.clone());
         Ok(cache)
     }

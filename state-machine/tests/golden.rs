@@ -11,7 +11,8 @@ use ratchet_state_machine::journal::{self, Entry, Record, Signature, replay};
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::lifecycle::{Change, Failure};
 use ratchet_state_machine::machine::Phase;
-use ratchet_state_machine::operation::{Event, free::FreeEvent, load::LoadEvent};
+use ratchet_state_machine::operation::mount::{Due, MountEvent};
+use ratchet_state_machine::operation::{Event, free::FreeEvent, load::LoadEvent, unmount::UnmountEvent};
 use ratchet_state_machine::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -39,6 +40,14 @@ const LOAD: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000001", "spec": {
 
 const FREE: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000002", "spec": {
     "target": "cache", "operation": {"free": {"paths": ["/data"]}}}}"#;
+
+const MOUNT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000003", "spec": {
+    "target": "cache", "operation": {"mount": {"path": "/a", "uri": "s3://bucket/größe", "shared": true,
+    "replace": true, "options": [{"name": "region", "value": "x"},
+    {"name": "s3a.secretKey", "valueFrom": {"secretKeyRef": {"name": "store", "key": "secret"}}}]}}}}"#;
+
+const UNMOUNT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000004", "spec": {
+    "target": "cache", "operation": {"unmount": {"path": "/a", "recursive": true, "whenInUse": "Wait"}}}}"#;
 
 /// Writes one entry after another, by a fixed writer at fixed times.
 struct Writer {
@@ -170,6 +179,54 @@ fn a_free() -> Any<Writer> {
     Ok(w)
 }
 
+/// A mount that makes room, is mounted, found to be otherwise, updated and found right.
+fn a_mount() -> Any<Writer> {
+    let mut w = born(MOUNT)?;
+    let accepted = || Event::Mount(MountEvent::Accepted {});
+    let compared = |due| Event::Mount(MountEvent::Compared { due });
+    w.write(compared(Due::Unmount), Some(Effect::Unmount { path: 0 }), None)?;
+    w.write(accepted(), None, None)?;
+    w.write(compared(Due::Mount), Some(Effect::Mount { path: 0 }), None)?;
+    w.intended(Effect::Mount { path: 0 })?;
+    w.write(accepted(), None, None)?;
+    w.shared(Shared::AttemptFailed { why: Failure::new("NotAsWanted", "it differs in readOnly") })?;
+    w.write(compared(Due::Update), Some(Effect::UpdateMount { path: 0 }), None)?;
+    w.write(accepted(), None, None)?;
+    w.shared(Shared::AttemptFailed { why: Failure::new("NotAsWanted", "it differs in shared") })?;
+    w.write(compared(Due::Nothing), None, None)?;
+    w.write(Event::Mount(MountEvent::AsWanted {}), None, None)?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
+/// An unmount of two mounts, of which one did not go at first.
+fn an_unmount() -> Any<Writer> {
+    let mut w = born(UNMOUNT)?;
+    let found = |mounts| Event::Unmount(UnmountEvent::Found { mounts });
+    let unmount = || Some(Effect::Unmount { path: 0 });
+    w.write(found(2), unmount(), None)?;
+    w.write(Event::Unmount(UnmountEvent::Unmounted {}), None, None)?;
+    w.shared(Shared::AttemptFailed { why: Failure::new("StillMounted", "the table still shows /a/b") })?;
+    for left in [2, 1] {
+        w.write(found(left), unmount(), None)?;
+        w.write(Event::Unmount(UnmountEvent::Unmounted {}), None, None)?;
+    }
+    w.write(Event::Unmount(UnmountEvent::Gone { removed: 3 }), None, None)?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
+fn born(spec: &str) -> Any<Writer> {
+    let mut w = Writer::new(spec)?;
+    let plan = journal::plan_hash(&w.asked.spec)?;
+    let machine = ratchet_state_machine::MACHINE_VERSION;
+    w.shared(Shared::Created { machine, after: false, approval: false, plan })?;
+    w.shared(Shared::HoldGranted { epoch: 3 })?;
+    Ok(w)
+}
+
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
@@ -209,6 +266,12 @@ fn row_50_a_load_of_version_1_replays_and_is_still_written_like_that() -> Any<()
 #[test]
 fn a_free_of_version_1_replays_and_is_still_written_like_that() -> Any<()> {
     holds("free-v1.jsonl", &a_free()?)
+}
+
+#[test]
+fn a_mount_and_an_unmount_of_version_1_replay_and_are_still_written_like_that() -> Any<()> {
+    holds("mount-v1.jsonl", &a_mount()?)?;
+    holds("unmount-v1.jsonl", &an_unmount()?)
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{
 };
 use kube::{Api, Client};
 use ratchet::api::{CacheCluster, DataOperation, TargetLock};
+use ratchet::engine::alluxio::client::Mount;
 use ratchet::engine::alluxio::client::{AlluxioClient, ClientOptions, LoadProgress, Security, TreeSummary};
 use ratchet_state_machine::effect::Effect;
 use ratchet_state_machine::journal::{Body, Entry};
@@ -218,6 +219,20 @@ impl Stage {
         let dir = self.alluxio.root.join(&name);
         std::fs::create_dir_all(&dir).expect("a folder of the under-storage");
         Tree { path: format!("/{name}"), dir }
+    }
+
+    /// A directory beside the root that masters and workers see: it can be mounted. Its `path` is its address.
+    pub fn store(&self, stem: &str) -> Tree {
+        let name = format!("{stem}-{}", unique());
+        let dir = self.alluxio.root.with_file_name(&name);
+        std::fs::create_dir_all(&dir).expect("a folder beside the root");
+        Tree { path: format!("/ufs/{name}"), dir }
+    }
+
+    /// The mount table, as Alluxio tells it, without the root.
+    pub async fn mounts(&self) -> Vec<Mount> {
+        let all = self.engine.mount_table().await.expect("a mount table");
+        all.into_iter().filter(|m| m.path != "/").collect()
     }
 
     /// Creates a load.

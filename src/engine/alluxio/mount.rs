@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// What has to be left of the window for the call itself, once everything is counted.
+/// What has to be left of the window for the call itself, once everything is counted; of a short one a quarter.
 const FOR_THE_CALL: Duration = Duration::from_secs(1);
 
 /// Why a mount is not changed.
@@ -120,7 +120,8 @@ impl Alluxio {
     async fn unmount(&self, call: &Call<'_>) -> Result<Receipt, Unchanged> {
         let path = call.spec.operation.paths().first().map_or("", String::as_str);
         let forced = call.spec.control.force.is_some();
-        let by = call.send_before.checked_sub(FOR_THE_CALL).unwrap_or(call.send_before);
+        let left = call.send_before.saturating_duration_since(Instant::now());
+        let by = call.send_before - FOR_THE_CALL.min(left / 4);
         let count = (!forced).then_some(path);
         let Ok(table) = timeout_at(by, self.table(count)).await else {
             let message = "what only the cache has could not be counted in time; set control.force to give it up, or a \

@@ -3,6 +3,7 @@
 mod disk;
 mod faults;
 mod habits;
+mod mounts;
 
 use super::*;
 use ratchet_state_machine::effect::{JobView, MetadataView, TreeView};
