@@ -4,7 +4,8 @@
 //!   watch -> cache -> observe -> decide (pure, state-machine) -> commit (the only writer) -> perform -> commit
 //! ```
 //!
-//! [`api`] holds the kinds, [`cache`] what is watched, [`controller`] the loop, [`engine`] the adapters to cache
+//! [`api`] holds the kinds, [`cache`] what is watched, [`controller`] the loop, [`dataset`] what edits of a Dataset
+//! become, [`engine`] the adapters to cache
 //! systems, [`cli`] the commands.
 
 pub mod api;
@@ -12,6 +13,7 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod controller;
+pub mod dataset;
 #[cfg(feature = "dev")]
 pub mod demo;
 #[cfg(feature = "dev")]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends at the first thing that goes wrong")]
 
-use ratchet::api::{CacheCluster, DataLoad, DataOperation, OperationJournal, TargetLock};
+use ratchet::api::{CacheCluster, DataLoad, DataOperation, Dataset, OperationJournal, TargetLock};
 use ratchet_state_machine::journal::replay;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -39,13 +39,14 @@ fn there_is_one_a_kind_that_parses_and_says_what_it_is_for() {
                 let operation: DataOperation = parse(&path, &text);
                 assert_eq!(operation.spec.problems(), Vec::<String>::new());
             }
+            "Dataset" => drop(parse::<Dataset>(&path, &text)),
             "TargetLock" => drop(parse::<TargetLock>(&path, &text)),
             "OperationJournal" => sound(&parse::<OperationJournal>(&path, &text)),
             other => panic!("{}: no kind is called {other}", path.display()),
         }
         kinds.insert(kind);
     }
-    let all = ["CacheCluster", "DataLoad", "DataOperation", "OperationJournal", "TargetLock"];
+    let all = ["CacheCluster", "DataLoad", "DataOperation", "Dataset", "OperationJournal", "TargetLock"];
     assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), all);
 }
 

@@ -13,6 +13,8 @@ pub const PROGRESSING: &str = "Progressing";
 pub const STALLED: &str = "Stalled";
 /// A cache answers and is claimed.
 pub const READY: &str = "Ready";
+/// The spec is not what is so, and no operation is under way: why.
+pub const SPEC_NOT_APPLIED: &str = "SpecNotApplied";
 /// An operation was deleted before its work in the engine could be stopped.
 pub const UNFINISHED_OPERATION: &str = "UnfinishedOperation";
 

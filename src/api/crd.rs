@@ -91,6 +91,24 @@ const CLUSTER: Names = Names {
     ],
 };
 
+const DATASET: Names = Names {
+    kind: "Dataset",
+    plural: "datasets",
+    singular: "dataset",
+    short: &["dset"],
+    namespaced: true,
+    status: true,
+    columns: &[
+        Column("Cluster", "string", ".spec.cluster", "The CacheCluster"),
+        Column("UFS Size", "string", ".status.ufsSize", "Bytes in the stores that the cache knows of"),
+        Column("Files", "integer", ".status.files", "Files in the stores that the cache knows of"),
+        Column("Cached", "string", ".status.cached", "Bytes of them that are cached"),
+        Column("Cached %", "string", ".status.cachedPercent", "Rounded down"),
+        Column("Phase", "string", ".status.phase", "How it is"),
+        Column("Age", "date", ".metadata.creationTimestamp", "Since it was declared"),
+    ],
+};
+
 const LOCK: Names = Names {
     kind: "TargetLock",
     plural: "targetlocks",
@@ -150,6 +168,7 @@ fn files(cluster: Value) -> Result<Vec<(String, Value)>, CrdError> {
         file(build::<super::DataOperation>(&OPERATION, rules::operation())?),
         file(build::<super::DataLoad>(&LOAD, rules::load())?),
         file(cluster),
+        file(build::<super::Dataset>(&DATASET, rules::dataset())?),
         file(build::<super::TargetLock>(&LOCK, rules::lock())?),
         file(build::<super::OperationJournal>(&JOURNAL, rules::journal())?),
     ])

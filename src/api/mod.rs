@@ -11,6 +11,7 @@ pub mod admission;
 pub mod cluster;
 pub mod conditions;
 pub mod crd;
+pub mod dataset;
 pub mod journal;
 pub mod kind;
 pub mod load;
@@ -19,6 +20,7 @@ pub mod operation;
 pub mod rules;
 
 pub use cluster::{CacheCluster, CacheClusterSpec, CacheClusterStatus};
+pub use dataset::{Dataset, DatasetStatus};
 pub use journal::{OperationJournal, OperationJournalSpec};
 pub use load::{DataLoad, DataLoadSpec, DataLoadStatus};
 pub use lock::{TargetLock, TargetLockSpec};

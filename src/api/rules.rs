@@ -261,6 +261,31 @@ pub fn load() -> Vec<Rule> {
     all
 }
 
+/// Rules of Dataset.
+pub fn dataset() -> Vec<Rule> {
+    let mut all = mount::rules(&mount::At {
+        path: "spec.mounts.[].path",
+        uri: "spec.mounts.[].uri",
+        option: "spec.mounts.[].options.[]",
+        options: "spec.mounts.[].options",
+    });
+    all.extend(mount::options("spec.sharedOptions.[]", "spec.sharedOptions"));
+    all.extend([
+        rule("spec.cluster", "self == oldSelf", "the cluster cannot be changed; create another Dataset"),
+        rule(
+            "spec.mounts",
+            "self.all(a, self.exists_one(b, b.path == a.path))",
+            "two mounts have the same path: give each a path of its own",
+        ),
+        rule(
+            "spec.mounts",
+            "self.all(a, self.all(b, a.path == b.path || !(b.uri + '/').startsWith(a.uri + '/')))",
+            "the uri of one mount lies in that of another: mount the outer one only",
+        ),
+    ]);
+    all
+}
+
 /// Rules of CacheCluster.
 pub fn cluster() -> Vec<Rule> {
     vec![

@@ -1,7 +1,7 @@
 //! What each kind says to be cached. Tests use these very implementations.
 
 use super::store::{Cached, IndexKey};
-use crate::api::{CacheCluster, DataLoad, DataOperation, TargetLock};
+use crate::api::{CacheCluster, DataLoad, DataOperation, Dataset, TargetLock};
 
 /// Operations by the CacheCluster they work on: `namespace/name`.
 pub const BY_TARGET: &str = "target";
@@ -15,6 +15,8 @@ pub const BY_PREDECESSOR: &str = "predecessor";
 pub const BY_SETTLED: &str = "settled";
 /// Locks by the CacheCluster that claimed them: `namespace/name`.
 pub const BY_CLAIM: &str = "claim";
+/// Datasets by their CacheCluster: `namespace/name`.
+pub const BY_CLUSTER: &str = "cluster";
 /// CacheClusters by the name of their lock.
 pub const BY_LOCK: &str = "lock";
 
@@ -65,6 +67,22 @@ impl Cached for DataLoad {
 
     fn watermark(&self) -> (i64, i64) {
         (0, self.metadata.generation.unwrap_or(0))
+    }
+
+    fn prune(&mut self) {
+        self.metadata.managed_fields = None;
+        self.metadata.annotations = None;
+    }
+}
+
+impl Cached for Dataset {
+    fn indexes(&self) -> Vec<IndexKey> {
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        vec![(BY_CLUSTER, format!("{namespace}/{}", self.spec.cluster))]
+    }
+
+    fn watermark(&self) -> (i64, i64) {
+        (self.status.as_ref().map_or(0, |s| s.handled), self.metadata.generation.unwrap_or(0))
     }
 
     fn prune(&mut self) {

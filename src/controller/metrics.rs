@@ -145,7 +145,7 @@ impl Metrics {
         self.writes.get_or_create(&What { what: "display" }).inc();
     }
 
-    pub(super) fn mirror_write(&self) {
+    pub(crate) fn mirror_write(&self) {
         self.writes.get_or_create(&What { what: "mirror" }).inc();
     }
 }

@@ -28,10 +28,11 @@ pub mod teeth;
 pub mod turns;
 pub mod write;
 
-use crate::api::{CacheCluster, DataLoad, DataOperation, TargetLock, conditions};
-use crate::cache::kinds::{BY_CLAIM, BY_LOCK, BY_PREDECESSOR, BY_TARGET};
+use crate::api::{CacheCluster, DataLoad, DataOperation, Dataset, TargetLock, conditions};
+use crate::cache::kinds::{BY_CLAIM, BY_CLUSTER, BY_LOCK, BY_PREDECESSOR, BY_TARGET};
 use crate::cache::{Change, Key, Store, WaitError, WatchOptions, namespaced, watch};
 use crate::clock::Clock;
+use crate::dataset;
 use crate::engine::Registry;
 use futures::FutureExt as _;
 use kube::{Api, Client};
@@ -67,6 +68,8 @@ pub struct Config {
     pub parked_retry: Duration,
     /// How long running work may take after the order to stop.
     pub drain: Duration,
+    /// Look after Datasets too.
+    pub datasets: bool,
     /// How to watch.
     pub watch: WatchOptions,
     /// How the protocol is broken.
@@ -85,6 +88,7 @@ impl Default for Config {
             probe_every: Duration::from_secs(15),
             parked_retry: Duration::from_secs(60),
             drain: Duration::from_secs(20),
+            datasets: true,
             watch: WatchOptions::default(),
             #[cfg(feature = "teeth")]
             mutation: None,
@@ -110,6 +114,8 @@ pub struct Ctx {
     pub operations: Arc<Store<DataOperation>>,
     /// DataLoads.
     pub loads: Arc<Store<DataLoad>>,
+    /// Datasets.
+    pub datasets: Arc<Store<Dataset>>,
     /// CacheClusters.
     pub clusters: Arc<Store<CacheCluster>>,
     /// TargetLocks.
@@ -122,12 +128,16 @@ pub struct Ctx {
     pub turns: Turns,
     /// Places to ask an engine: a slow cache must not take every worker.
     pub places: Places,
+    /// What caches show of their datasets.
+    pub looks: dataset::look::Looks,
     /// Counters.
     pub metrics: Metrics,
     /// Operations to look at.
     pub operation_queue: Queue<Key>,
     /// DataLoads to look at.
     pub load_queue: Queue<Key>,
+    /// Datasets to look at.
+    pub dataset_queue: Queue<Key>,
     /// CacheClusters to look at.
     pub cluster_queue: Queue<Key>,
     stop: AtomicBool,
@@ -155,15 +165,18 @@ impl Ctx {
             engines,
             operations,
             loads: Arc::default(),
+            datasets: Arc::default(),
             clusters: Arc::default(),
             locks: Arc::default(),
             memory: MemoryTable::default(),
             gone: Gone::default(),
             turns: Turns::default(),
             places: Places::default(),
+            looks: dataset::look::Looks::default(),
             metrics: Metrics::default(),
             operation_queue: Queue::new(Arc::clone(&clock)),
             load_queue: Queue::new(Arc::clone(&clock)),
+            dataset_queue: Queue::new(Arc::clone(&clock)),
             cluster_queue: Queue::new(Arc::clone(&clock)),
             clock,
             stop: AtomicBool::new(false),
@@ -184,6 +197,7 @@ impl Ctx {
         self.stop.store(true, Ordering::Relaxed);
         self.operation_queue.close();
         self.load_queue.close();
+        self.dataset_queue.close();
         self.cluster_queue.close();
     }
 
@@ -227,8 +241,11 @@ impl Ctx {
     pub fn notify_mirrors(&self, change: &Change<DataOperation>) {
         let seen = change.new.as_ref().or(change.old.as_ref());
         for owner in seen.iter().flat_map(|o| o.metadata.owner_references.iter().flatten()) {
-            if owner.kind == "DataLoad" {
-                self.load_queue.add(Key::new(change.key.namespace.as_str(), owner.name.as_str()));
+            let key = || Key::new(change.key.namespace.as_str(), owner.name.as_str());
+            match owner.kind.as_str() {
+                "DataLoad" => self.load_queue.add(key()),
+                "Dataset" => self.dataset_queue.add(key()),
+                _ => {}
             }
         }
     }
@@ -256,6 +273,9 @@ impl Ctx {
         }
         if both.is_none_or(|(old, new)| usable(old) != usable(new)) {
             self.wake_target(&change.key);
+            for dataset in self.datasets.by_index(&(BY_CLUSTER, change.key.to_string())) {
+                self.dataset_queue.add(Key::of(&*dataset));
+            }
         }
     }
 
@@ -301,6 +321,9 @@ impl Ctx {
         self.operations.ready(deadline).await?;
         self.loads.ready(deadline).await?;
         self.clusters.ready(deadline).await?;
+        if self.config.datasets {
+            self.datasets.ready(deadline).await?;
+        }
         self.locks.ready(deadline).await
     }
 }
@@ -314,6 +337,13 @@ pub fn start_watches(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
     tasks.spawn(watch(operations, Arc::clone(&ctx.operations), with(), move |x| o.changed_operation(x)));
     let loads = namespaced::<DataLoad>(client, &options);
     tasks.spawn(watch(loads, Arc::clone(&ctx.loads), with(), move |x| l.load_queue.add(x.key.clone())));
+    if ctx.config.datasets {
+        let d = Arc::clone(ctx);
+        let datasets = namespaced::<Dataset>(client, &options);
+        tasks.spawn(watch(datasets, Arc::clone(&ctx.datasets), with(), move |x| {
+            d.dataset_queue.add(x.key.clone())
+        }));
+    }
     let clusters = namespaced::<CacheCluster>(client, &options);
     tasks.spawn(watch(clusters, Arc::clone(&ctx.clusters), with(), move |x| c.changed_cluster(x)));
     let locks = Api::all(client.clone());
@@ -332,7 +362,15 @@ pub fn start_workers(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
         });
     }
     for _ in 0..2 {
-        let (l, c) = (Arc::clone(ctx), Arc::clone(ctx));
+        let (l, c, d) = (Arc::clone(ctx), Arc::clone(ctx), Arc::clone(ctx));
+        if ctx.config.datasets {
+            tasks.spawn(async move {
+                while let Some(key) = d.dataset_queue.next().await {
+                    let turn = guarded(&key, dataset::reconcile(&d, &key)).await;
+                    requeue(&d.dataset_queue, key, turn);
+                }
+            });
+        }
         tasks.spawn(async move {
             while let Some(key) = l.load_queue.next().await {
                 let turn = guarded(&key, load::reconcile(&l, &key)).await;

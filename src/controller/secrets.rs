@@ -3,6 +3,8 @@
 
 use super::Ctx;
 use crate::api::DataOperation;
+use crate::api::dataset::DatasetSpec;
+use crate::cache::Key;
 use crate::engine::Secrets;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -57,6 +59,33 @@ async fn read(ctx: &Ctx, op: &DataOperation) -> Result<Secrets, Trouble> {
         values.insert(option.to_owned(), value(secret, namespace, from)?);
     }
     Ok(Secrets::new(values))
+}
+
+/// The version of each Secret that a dataset names: its uid and resourceVersion. What is in it is not looked at, except
+/// that the keys are there.
+///
+/// # Errors
+/// What is wrong with the first that cannot be used.
+pub async fn versions(ctx: &Ctx, key: &Key, spec: &DatasetSpec) -> Result<BTreeMap<String, String>, Trouble> {
+    let mut versions = BTreeMap::new();
+    let mut seen: BTreeMap<String, Secret> = BTreeMap::new();
+    for mount in &spec.mounts {
+        for (_, from) in spec.mount(mount, false).secrets() {
+            if !seen.contains_key(&from.name) {
+                let secret = get(ctx, &key.namespace, &from.name).await?;
+                let m = &secret.metadata;
+                let version = format!(
+                    "{}@{}",
+                    m.uid.as_deref().unwrap_or_default(),
+                    m.resource_version.as_deref().unwrap_or_default()
+                );
+                versions.insert(from.name.clone(), version);
+                seen.insert(from.name.clone(), secret);
+            }
+            value(seen.get(&from.name), &key.namespace, from)?;
+        }
+    }
+    Ok(versions)
 }
 
 async fn get(ctx: &Ctx, namespace: &str, name: &str) -> Result<Secret, Trouble> {

@@ -28,6 +28,8 @@ fn config(plan: &Plan, replica: usize) -> Config {
         drain: Duration::from_secs(10),
         watch: WatchOptions { spread: plan.seed.wrapping_add(replica as u64), ..WatchOptions::default() },
         mutation: plan.mutation,
+        // Their watch would give every seed another history.
+        datasets: false,
         ..Config::default()
     }
 }

@@ -21,7 +21,7 @@ pub struct At {
 
 /// Rules for one mount.
 pub fn rules(at: &At) -> Vec<Rule> {
-    vec![
+    let mut all = vec![
         rule(
             at.path,
             "self != '/' && self.matches('^/[^/]+$')",
@@ -52,18 +52,22 @@ pub fn rules(at: &At) -> Vec<Rule> {
             "!self.matches('^[a-z][a-z0-9+.-]*://[^/@:]*:[^/@]*@')",
             "uri holds a user and a password: keep them in a Secret and name that in options",
         ),
+    ];
+    all.extend(options(at.option, at.options));
+    all
+}
+
+/// Rules for options: for each, and for all of them.
+pub fn options(one: &'static str, all: &'static str) -> Vec<Rule> {
+    vec![
+        rule(one, "has(self.value) != has(self.valueFrom)", "an option has either a value or a valueFrom"),
         rule(
-            at.option,
-            "has(self.value) != has(self.valueFrom)",
-            "an option has either a value or a valueFrom",
-        ),
-        rule(
-            at.option,
+            one,
             format!("!has(self.value) || !self.name.matches('(?i)({CREDENTIAL})')"),
             "this option is a credential: keep it in a Secret and name that in valueFrom",
         ),
         rule(
-            at.options,
+            all,
             "self.all(a, self.exists_one(b, b.name == a.name))",
             "an option is given twice: give it once",
         ),

@@ -1,0 +1,150 @@
+//! `Dataset`: data of one or more stores that a cache is to have in its namespace. Ratchet mounts what stands here and
+//! was not there before, each time by an operation of its own.
+
+use super::conditions::Condition;
+use super::kind::kind;
+use ratchet_state_machine::spec::{MountOption, MountSpec};
+use serde::{Deserialize, Serialize};
+
+kind! {
+    /// Data of one or more stores, mounted into a cache.
+    Dataset, plural "datasets", scope NamespaceResourceScope,
+    {
+        /// Which data, in which cache.
+        spec: DatasetSpec,
+        /// What operations have made of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<DatasetStatus>,
+    }
+}
+
+/// Which data, in which cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetSpec {
+    /// Name of the CacheCluster in the same namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub cluster: String,
+    /// What is mounted where. An edit becomes one operation for each mount that is another now.
+    #[schemars(length(min = 1, max = 16))]
+    pub mounts: Vec<DatasetMount>,
+    /// Options that every mount has, unless it has one of the same name: credentials of a common store, for example.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub shared_options: Vec<MountOption>,
+}
+
+/// One mount of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetMount {
+    /// Where the data appears in the cache's namespace: a direct child of `/`, such as `/training`.
+    #[schemars(length(min = 1, max = 256))]
+    pub path: String,
+    /// Address of the data in its store, such as `s3://bucket/training`; an absolute path is a directory of the masters
+    /// and workers. Another address replaces the mount: what the cache has of it is dropped.
+    #[schemars(length(min = 1, max = 1024))]
+    pub uri: String,
+    /// Whether writing through the cache is refused.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Whether all users of the cache may use it.
+    #[serde(default)]
+    pub shared: bool,
+    /// Settings of the store's adapter, each with a value or with the key of a Secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub options: Vec<MountOption>,
+}
+
+impl DatasetSpec {
+    /// What an operation is asked for, for one of the mounts.
+    #[must_use]
+    pub fn mount(&self, mount: &DatasetMount, replace: bool) -> MountSpec {
+        let own = |o: &&MountOption| !mount.options.iter().any(|m| m.name == o.name);
+        let options = mount.options.iter().chain(self.shared_options.iter().filter(own)).cloned().collect();
+        MountSpec {
+            path: mount.path.clone(),
+            uri: mount.uri.clone(),
+            read_only: mount.read_only,
+            shared: mount.shared,
+            options,
+            replace,
+        }
+    }
+}
+
+/// What operations have made of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetStatus {
+    /// Pending, Updating, Bound, NotBound, Failed or Deleting.
+    #[schemars(length(max = 32))]
+    pub phase: String,
+    /// Generation that this was seen with.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Edits that became operations so far. It is part of their names: two controllers create one.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub handled: i64,
+    /// Name of the newest operation.
+    #[serde(default)]
+    #[schemars(length(max = 253))]
+    pub operation: String,
+    /// Each mount that was ever acted upon and is not gone.
+    #[serde(default)]
+    #[schemars(length(max = 48))]
+    pub mounts: Vec<MountStatus>,
+    /// Files below the mounts that the cache knows of.
+    #[serde(default)]
+    pub files: i64,
+    /// Bytes of them.
+    #[serde(default)]
+    pub ufs_bytes: i64,
+    /// Bytes of them that are cached.
+    #[serde(default)]
+    pub cached_bytes: i64,
+    /// The same for the columns.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub ufs_size: String,
+    /// The same for the columns.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub cached: String,
+    /// Percentage that is cached, rounded down.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub cached_percent: String,
+    /// Ready, SpecNotApplied.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One mount, as operations have made it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MountStatus {
+    /// Where.
+    #[schemars(length(max = 256))]
+    pub path: String,
+    /// Names what of the spec was acted upon last, whatever the outcome; empty: it is to be gone.
+    #[schemars(length(max = 64))]
+    pub handled: String,
+    /// The operation that does it.
+    #[schemars(length(max = 253))]
+    pub operation: String,
+    /// Mounting, Mounted, Unmounting, Failed or Missing.
+    #[schemars(length(max = 32))]
+    pub phase: String,
+    /// Why it is not as wanted, in CamelCase; empty when it is.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Why, in a sentence.
+    #[serde(default)]
+    #[schemars(length(max = 600))]
+    pub message: String,
+}

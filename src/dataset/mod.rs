@@ -1,0 +1,296 @@
+//! Datasets: the declarative side of mounts.
+//!
+//! ```text
+//!   spec --plan: what is due?--> one DataOperation, then status.handled --its end--> status.mounts, phase
+//!                                                       ^ live table, sizes: look
+//! ```
+//!
+//! Nothing is ever mounted here; operations do that, each with a lock, a history and an undo. First the operation is
+//! created under a name that follows from the status, then the status says that the edit is handled: who dies between
+//! the two creates the same one again. Operations of a dataset run one after the other.
+
+pub mod look;
+mod plan;
+mod show;
+
+use crate::api::dataset::{DatasetSpec, MountStatus};
+use crate::api::{CacheCluster, DataOperation, Dataset, DatasetStatus};
+use crate::cache::Key;
+use crate::cache::kinds::BY_CLUSTER;
+use crate::controller::reply::Reply;
+use crate::controller::write::{self, Part};
+use crate::controller::{Ctx, secrets};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Api;
+use plan::Due;
+use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::spec::{
+    Approval, Control, Ended, OperationSpec, RetryPolicy, RunAfter, paths_overlap, uris_overlap,
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Keeps a dataset in place until what it has mounted is unmounted.
+pub const FINALIZER: &str = "ratchet.dev/dataset";
+/// Operations of datasets go a day after their end; their journals stay.
+const TTL_S: i64 = 86_400;
+
+/// Why nothing is begun for a dataset.
+pub(crate) struct Blocked {
+    reason: &'static str,
+    message: String,
+    /// A person has to change something.
+    failed: bool,
+}
+
+fn blocked(reason: &'static str, message: String, failed: bool) -> Option<Blocked> {
+    Some(Blocked { reason, message, failed })
+}
+
+/// Brings one Dataset up to date.
+pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
+    let dataset = ctx.datasets.get(key)?;
+    let cluster = ctx.clusters.get(&Key::new(key.namespace.as_str(), dataset.spec.cluster.as_str()));
+    if dataset.metadata.deletion_timestamp.is_some() {
+        return leave(ctx, &dataset, cluster).await;
+    }
+    if !has_finalizer(&dataset) {
+        return add_finalizer(ctx, &dataset).await;
+    }
+    let status = dataset.status.clone().unwrap_or_default();
+    let Some(cluster) = cluster else {
+        let message = format!("there is no CacheCluster {}; create it", dataset.spec.cluster);
+        return show::write(ctx, &dataset, status, None, blocked("ClusterNotFound", message, false)).await;
+    };
+    if let Some(why) = conflict(ctx, &dataset) {
+        return show::write(ctx, &dataset, status, Some(&cluster), Some(why)).await;
+    }
+    let versions = match secrets::versions(ctx, key, &dataset.spec).await {
+        Ok(versions) => versions,
+        Err(trouble) => {
+            let why = blocked(trouble.kind.reason(), trouble.message, false);
+            return show::write(ctx, &dataset, status, Some(&cluster), why).await;
+        }
+    };
+    match plan::next(&dataset.spec, &versions, &status) {
+        Some(due) => act(ctx, &dataset, status, due).await,
+        None => show::write(ctx, &dataset, status, Some(&cluster), None).await,
+    }
+}
+
+/// Another dataset of the cluster that was there earlier and has the same place or store.
+fn conflict(ctx: &Ctx, dataset: &Dataset) -> Option<Blocked> {
+    let namespace = dataset.metadata.namespace.as_deref().unwrap_or_default();
+    let rank = |d: &Dataset| {
+        let created = d.metadata.creation_timestamp.as_ref().map(|t| t.0.as_second());
+        (created, d.metadata.uid.clone())
+    };
+    let others = ctx.datasets.by_index(&(BY_CLUSTER, format!("{namespace}/{}", dataset.spec.cluster)));
+    for other in others.iter().filter(|o| rank(o) < rank(dataset)) {
+        for mine in &dataset.spec.mounts {
+            let clash = |theirs: &&crate::api::dataset::DatasetMount| {
+                paths_overlap(&mine.path, &theirs.path) || uris_overlap(&mine.uri, &theirs.uri)
+            };
+            if let Some(theirs) = other.spec.mounts.iter().find(clash) {
+                let name = other.metadata.name.as_deref().unwrap_or_default();
+                let message = format!(
+                    "{} from {} and {} from {} of Dataset {name} lie in one another; change one of them",
+                    mine.path, mine.uri, theirs.path, theirs.uri
+                );
+                return blocked("MountConflict", message, true);
+            }
+        }
+    }
+    None
+}
+
+fn api(ctx: &Ctx, dataset: &Dataset) -> Api<Dataset> {
+    Api::namespaced(ctx.client.clone(), dataset.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+/// The operation of a dataset with this name, where it is known.
+pub(crate) fn operation(ctx: &Ctx, dataset: &Dataset, name: &str) -> Option<Arc<DataOperation>> {
+    ctx.operations.get(&Key::new(dataset.metadata.namespace.as_deref().unwrap_or_default(), name))
+}
+
+/// Creates the operation of an edit, and notes that the edit is handled.
+async fn act(ctx: &Ctx, dataset: &Dataset, mut status: DatasetStatus, due: Due) -> Option<Duration> {
+    let uid = dataset.metadata.uid.as_deref().unwrap_or_default();
+    let dataset_name = dataset.metadata.name.as_deref().unwrap_or_default();
+    let name = plan::operation_name(dataset_name, uid, status.handled, &due);
+    if let Some(last) = status.mounts.iter().find(|m| m.path == due.path) {
+        supersede(ctx, dataset, &last.operation).await;
+    }
+    match create(ctx, dataset, &status.operation, &name, &due).await {
+        Ok(()) => {}
+        // Nothing can be created any more, and nothing has to be.
+        Err(Reply::Terminating) => return None,
+        Err(Reply::Busy(after)) => return Some(after.unwrap_or(Duration::from_secs(1))),
+        Err(Reply::Rule(why) | Reply::Denied(why)) => {
+            let why = blocked("OperationRefused", format!("{name}: {why}"), true);
+            return show::write(ctx, dataset, status, None, why).await;
+        }
+        Err(_) => return Some(Duration::from_secs(1)),
+    }
+    let phase = if due.value.is_empty() { "Unmounting" } else { "Mounting" };
+    let entry = MountStatus {
+        path: due.path.clone(),
+        handled: due.value,
+        operation: name.clone(),
+        phase: phase.into(),
+        ..MountStatus::default()
+    };
+    status.mounts.retain(|m| m.path != due.path);
+    status.mounts.push(entry);
+    status.mounts.sort_by(|a, b| a.path.cmp(&b.path));
+    (status.handled, status.operation) = (status.handled + 1, name);
+    // A conflict or a lost reply: the next look decides, and creates the same again.
+    show::put(ctx, dataset, status).await.map_or(Some(Duration::from_millis(200)), |()| Some(Duration::ZERO))
+}
+
+/// A newer edit takes the place of an operation that has not begun.
+async fn supersede(ctx: &Ctx, dataset: &Dataset, name: &str) {
+    let Some(op) = operation(ctx, dataset, name) else { return };
+    let waits =
+        op.phase().is_none_or(|p| matches!(p, Phase::Pending | Phase::Queued | Phase::AwaitingApproval));
+    if !waits || op.spec.control.cancel {
+        return;
+    }
+    let api: Api<DataOperation> =
+        Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": op.uid()},
+        {"op": "replace", "path": "/spec/control/cancel", "value": true},
+    ]);
+    match write::patch(ctx, &api, Part::Main, name, &ops).await {
+        Ok(op) => ctx.changed_operation(&ctx.operations.replace(op)),
+        // It runs before the one that takes its place; the end is the same.
+        Err(reply) => {
+            tracing::info!(operation = name, ?reply, "a superseded operation could not be cancelled")
+        }
+    }
+}
+
+async fn create(ctx: &Ctx, dataset: &Dataset, after: &str, name: &str, due: &Due) -> Result<(), Reply> {
+    let unfinished = operation(ctx, dataset, after).is_some_and(|o| !o.phase().is_some_and(Phase::terminal));
+    let run_after = unfinished
+        .then(|| RunAfter { name: after.to_owned(), on: Ended::Finished })
+        .filter(|r| r.name != name);
+    let spec = OperationSpec {
+        target: dataset.spec.cluster.clone(),
+        operation: due.arm.clone(),
+        run_after: run_after.into_iter().collect(),
+        priority: 0,
+        deadline_seconds: None,
+        stall_deadline_seconds: 600,
+        retry_policy: RetryPolicy::default(),
+        ttl_after_finished_seconds: Some(TTL_S),
+        approval: Approval::default(),
+        control: Control::default(),
+    };
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: dataset.metadata.namespace.clone(),
+        finalizers: Some(vec![crate::api::FINALIZER.to_owned()]),
+        owner_references: Some(vec![owner(dataset)]),
+        ..ObjectMeta::default()
+    };
+    let api: Api<DataOperation> =
+        Api::namespaced(ctx.client.clone(), dataset.metadata.namespace.as_deref().unwrap_or_default());
+    let made = match write::create(ctx, &api, &DataOperation::new(metadata, spec, None)).await {
+        Ok(made) => made,
+        // It is there, or it may be.
+        Err(reply @ (Reply::Conflict | Reply::Ambiguous(_))) => match write::get(ctx, &api, name).await? {
+            Some(found) => found,
+            None => return Err(reply),
+        },
+        Err(reply) => return Err(reply),
+    };
+    let ours = made
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|o| Some(&o.uid) == dataset.metadata.uid.as_ref());
+    if !ours {
+        return Err(Reply::Denied("the name is taken by an operation that this Dataset does not own".into()));
+    }
+    ctx.changed_operation(&ctx.operations.replace(made));
+    Ok(())
+}
+
+fn owner(dataset: &Dataset) -> OwnerReference {
+    OwnerReference {
+        api_version: crate::api::API_VERSION.into(),
+        kind: "Dataset".into(),
+        name: dataset.metadata.name.clone().unwrap_or_default(),
+        uid: dataset.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// A dataset that is being deleted: what it has mounted is unmounted, then it goes. Bounded: a cache that is gone or does
+/// not answer keeps nobody. The stores are never touched.
+async fn leave(ctx: &Ctx, dataset: &Dataset, cluster: Option<Arc<CacheCluster>>) -> Option<Duration> {
+    if !has_finalizer(dataset) {
+        return None;
+    }
+    let at = dataset.metadata.deletion_timestamp.as_ref();
+    let for_ms = at.map_or(0, |t| (ctx.clock.now().timestamp() - t.0.as_second()).max(0) * 1000);
+    let mut status = dataset.status.clone().unwrap_or_default();
+    show::mirror(ctx, dataset, &mut status);
+    let nothing = DatasetSpec { mounts: Vec::new(), ..dataset.spec.clone() };
+    let due = plan::next(&nothing, &BTreeMap::new(), &status);
+    let late = for_ms >= ctx.config.cleanup_bound_ms;
+    if cluster.is_none() || late || (due.is_none() && status.mounts.is_empty()) {
+        if !status.mounts.is_empty() {
+            let name = dataset.metadata.name.as_deref().unwrap_or_default();
+            tracing::warn!(dataset = name, late, "a Dataset goes and leaves mounts behind");
+        }
+        return drop_finalizer(ctx, dataset).await;
+    }
+    let left = Duration::from_millis((ctx.config.cleanup_bound_ms - for_ms).max(1_000).unsigned_abs());
+    let wait = match due {
+        Some(due) => act(ctx, dataset, status, due).await,
+        None => show::write(ctx, dataset, status, cluster.as_deref(), None).await,
+    };
+    Some(wait.map_or(left, |w| w.min(left)))
+}
+
+fn has_finalizer(dataset: &Dataset) -> bool {
+    dataset.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER)
+}
+
+async fn add_finalizer(ctx: &Ctx, dataset: &Dataset) -> Option<Duration> {
+    let present = dataset.metadata.finalizers.clone().unwrap_or_default();
+    let all: Vec<&str> = present.iter().map(String::as_str).chain([FINALIZER]).collect();
+    change_finalizers(ctx, dataset, &all).await
+}
+
+async fn drop_finalizer(ctx: &Ctx, dataset: &Dataset) -> Option<Duration> {
+    ctx.looks.forget(dataset.metadata.uid.as_deref().unwrap_or_default());
+    let present = dataset.metadata.finalizers.clone().unwrap_or_default();
+    let rest: Vec<&str> = present.iter().map(String::as_str).filter(|f| *f != FINALIZER).collect();
+    change_finalizers(ctx, dataset, &rest).await
+}
+
+async fn change_finalizers(ctx: &Ctx, dataset: &Dataset, to: &[&str]) -> Option<Duration> {
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": dataset.metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": dataset.metadata.resource_version},
+        {"op": "add", "path": "/metadata/finalizers", "value": to},
+    ]);
+    let name = dataset.metadata.name.as_deref().unwrap_or_default();
+    match write::patch(ctx, &api(ctx, dataset), Part::Main, name, &ops).await {
+        Ok(written) => {
+            ctx.datasets.replace(written);
+            Some(Duration::ZERO)
+        }
+        Err(Reply::Gone) => None,
+        Err(Reply::Busy(after)) => Some(after.unwrap_or(Duration::from_secs(1))),
+        Err(_) => Some(Duration::from_millis(500)),
+    }
+}

@@ -1,0 +1,161 @@
+//! Which edit is due. An edit becomes an operation when a mount of the spec is another one than the last that was acted
+//! upon, whatever became of that; never because the world differs from the spec.
+//!
+//! ```text
+//!   spec + versions of Secrets --wanted--> a name for each mount's content
+//!   wanted + status            --next----> the one mount that is due: what is to go first, then by path
+//! ```
+
+use crate::api::dataset::{DatasetSpec, DatasetStatus};
+use ratchet_state_machine::canonical;
+use ratchet_state_machine::ids::hash;
+use ratchet_state_machine::spec::{ArmSpec, MountSpec, UnmountSpec, WhenInUse};
+use std::collections::BTreeMap;
+
+/// A mount whose spec is not the one that was acted upon last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Where.
+    pub path: String,
+    /// Names what is wanted; empty: that it is gone.
+    pub value: String,
+    /// What does it.
+    pub arm: ArmSpec,
+}
+
+/// The name of a mount's content. The version of a Secret (its uid and resourceVersion) is a part of it, its content is
+/// not.
+#[must_use]
+pub fn value(mount: &MountSpec, versions: &BTreeMap<String, String>) -> String {
+    // Serialising plain data into memory does not fail; if it did, the same text for all would make nothing due.
+    let text = canonical::to_string(mount).unwrap_or_default();
+    let secrets: Vec<&str> =
+        mount.secrets().map(|(_, s)| versions.get(&s.name).map_or("", String::as_str)).collect();
+    hash(&[b"mount", text.as_bytes(), secrets.join(" ").as_bytes()])
+}
+
+/// The edit that is due next; `mounts` is empty while the dataset is being deleted.
+#[must_use]
+pub fn next(spec: &DatasetSpec, versions: &BTreeMap<String, String>, status: &DatasetStatus) -> Option<Due> {
+    let handled = |path: &str| status.mounts.iter().find(|m| m.path == path).map(|m| m.handled.as_str());
+    let gone =
+        status.mounts.iter().find(|m| !m.handled.is_empty() && !spec.mounts.iter().any(|w| w.path == m.path));
+    if let Some(gone) = gone {
+        let unmount = UnmountSpec { path: gone.path.clone(), recursive: false, when_in_use: WhenInUse::Wait };
+        return Some(Due { path: gone.path.clone(), value: String::new(), arm: ArmSpec::Unmount(unmount) });
+    }
+    let mut mounts: Vec<_> = spec.mounts.iter().collect();
+    mounts.sort_by(|a, b| a.path.cmp(&b.path));
+    mounts.into_iter().find_map(|mount| {
+        let before = handled(&mount.path);
+        let value = value(&spec.mount(mount, false), versions);
+        // Only what this dataset has mounted is replaced.
+        let ours = before.is_some_and(|b| !b.is_empty());
+        (before != Some(value.as_str())).then(|| Due {
+            path: mount.path.clone(),
+            value,
+            arm: ArmSpec::Mount(spec.mount(mount, ours)),
+        })
+    })
+}
+
+/// The name of the operation of a due edit. Who looks at the same status gives the same name.
+#[must_use]
+pub fn operation_name(dataset: &str, uid: &str, handled: i64, due: &Due) -> String {
+    let kind = match due.arm {
+        ArmSpec::Mount(_) => "mount",
+        ArmSpec::Unmount(_) | ArmSpec::Load(_) | ArmSpec::Free(_) => "unmount",
+    };
+    let digest =
+        hash(&[uid.as_bytes(), due.path.as_bytes(), due.value.as_bytes(), handled.to_string().as_bytes()]);
+    let suffix: String = digest.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    let stem: String = dataset.chars().take(200).collect();
+    format!("{}-{kind}-{}", stem.trim_end_matches(['-', '.']), suffix.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::dataset::{DatasetMount, MountStatus};
+    use ratchet_state_machine::spec::{MountOption, SecretKey, ValueFrom};
+
+    fn mount(path: &str, uri: &str) -> DatasetMount {
+        DatasetMount { path: path.into(), uri: uri.into(), read_only: false, shared: false, options: vec![] }
+    }
+
+    fn spec(mounts: Vec<DatasetMount>) -> DatasetSpec {
+        DatasetSpec { cluster: "c".into(), mounts, shared_options: vec![] }
+    }
+
+    /// Acts upon everything that is due; the arms in order.
+    fn settle(
+        spec: &DatasetSpec,
+        versions: &BTreeMap<String, String>,
+        status: &mut DatasetStatus,
+    ) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Some(due) = next(spec, versions, status) {
+            names.push(match &due.arm {
+                ArmSpec::Mount(m) => format!("mount {}{}", m.path, if m.replace { " again" } else { "" }),
+                ArmSpec::Unmount(u) => format!("unmount {}", u.path),
+                ArmSpec::Load(_) | ArmSpec::Free(_) => "?".into(),
+            });
+            status.mounts.retain(|m| m.path != due.path);
+            status.mounts.push(MountStatus { path: due.path, handled: due.value, ..MountStatus::default() });
+            status.handled += 1;
+            assert!(names.len() < 20, "it does not end: {names:?}");
+        }
+        names
+    }
+
+    #[test]
+    fn each_mount_that_changed_is_due_once_and_what_goes_goes_first() {
+        let (none, mut status) = (BTreeMap::new(), DatasetStatus::default());
+        let first = spec(vec![mount("/b", "s3://b"), mount("/a", "s3://a")]);
+        assert_eq!(settle(&first, &none, &mut status), ["mount /a", "mount /b"]);
+        assert_eq!(settle(&first, &none, &mut status), [""; 0]);
+        let edited = spec(vec![mount("/a", "s3://other"), mount("/c", "s3://b")]);
+        assert_eq!(settle(&edited, &none, &mut status), ["unmount /b", "mount /a again", "mount /c"]);
+        // What was unmounted is nobody's any more.
+        let back = spec(vec![mount("/a", "s3://other"), mount("/b", "s3://x"), mount("/c", "s3://b")]);
+        assert_eq!(settle(&back, &none, &mut status), ["mount /b"]);
+        assert_eq!(settle(&spec(vec![]), &none, &mut status), ["unmount /a", "unmount /c", "unmount /b"]);
+    }
+
+    #[test]
+    fn another_version_of_a_secret_is_an_edit_of_the_mounts_that_name_it() {
+        let key = SecretKey { name: "s3".into(), key: "id".into() };
+        let option = MountOption {
+            name: "aws.accessKeyId".into(),
+            value: None,
+            value_from: Some(ValueFrom { secret_key_ref: key }),
+        };
+        let mut plain = spec(vec![mount("/a", "s3://a"), mount("/b", "s3://b")]);
+        plain.mounts[1].options = vec![option.clone()];
+        let version = |v: &str| BTreeMap::from([("s3".to_owned(), v.to_owned())]);
+        let mut status = DatasetStatus::default();
+        assert_eq!(settle(&plain, &version("1"), &mut status), ["mount /a", "mount /b"]);
+        assert_eq!(settle(&plain, &version("2"), &mut status), ["mount /b again"]);
+        plain.mounts[1].options = vec![];
+        plain.shared_options = vec![option];
+        assert_eq!(
+            settle(&plain, &version("2"), &mut status),
+            ["mount /a again"],
+            "the other has it already"
+        );
+    }
+
+    #[test]
+    fn the_name_depends_on_what_was_seen_and_on_nothing_else() {
+        let due = next(&spec(vec![mount("/a", "s3://a")]), &BTreeMap::new(), &DatasetStatus::default());
+        let due = due.expect("it is due");
+        let name = operation_name("training.data-", "uid", 3, &due);
+        assert_eq!(name, operation_name("training.data-", "uid", 3, &due));
+        assert!(
+            name.starts_with("training.data-mount-") && name.len() == "training.data-mount-".len() + 8,
+            "{name}"
+        );
+        assert_ne!(name, operation_name("training.data-", "uid", 4, &due));
+        assert_ne!(name, operation_name("training.data-", "other", 3, &due));
+    }
+}
