@@ -10,6 +10,7 @@ use cluster::unique;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use ratchet::api::{DataOperation, Dataset, DatasetStatus};
 use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::spec::ArmSpec;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -56,13 +57,18 @@ async fn until(
 
 async fn bound(stage: &Stage, name: &str) -> DatasetStatus {
     let generation = api(stage).get(name).await.expect("readable").metadata.generation;
-    until(stage, name, "Bound", |s| s.phase == "Bound" && Some(s.observed_generation) == generation).await
+    until(stage, name, "Bound", |s| {
+        let synced = s.sync.phase == "Succeeded" && s.sync.handled == s.handled;
+        s.phase == "Bound" && Some(s.observed_generation) == generation && synced
+    })
+    .await
 }
 
-/// The operations of a namespace by the time of their creation.
+/// The operations that edits became.
 async fn operations(stage: &Stage) -> Vec<DataOperation> {
     let api: Api<DataOperation> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
     let mut all = api.list(&ListParams::default()).await.expect("readable").items;
+    all.retain(|o| !matches!(o.spec.operation, ArmSpec::Sync(_)));
     all.sort_by_key(|o| o.status.as_ref().and_then(|s| s.finished_at.clone()));
     all
 }
@@ -108,7 +114,7 @@ async fn each_edit_of_a_mount_becomes_one_operation_and_two_at_once_come_in_orde
     let status = bound(&stage, "d").await;
     assert_eq!(mounts(&stage), ["/a s3://a ro", "/b s3://b"]);
     assert_eq!(kinds(&stage).await, ["mount /a", "mount /b"]);
-    assert_eq!(status.handled, 2);
+    assert_eq!((status.handled, status.files, status.sync.count), (2, 2, 1));
 
     // Nothing happens when nothing is edited.
     let before = api(&stage).get("d").await.unwrap().metadata.resource_version;
@@ -160,7 +166,8 @@ async fn a_missing_secret_is_waited_for_and_a_new_version_of_it_is_an_edit() {
     };
     let status = until(&stage, "d", "waiting", |s| reason(s, "SecretNotFound")).await;
     assert_eq!(status.phase, "Pending");
-    assert!(status.conditions[0].message.contains("no Secret store"), "{status:?}");
+    let told = |c: &ratchet::api::conditions::Condition| c.message.contains("no Secret store");
+    assert!(status.conditions.iter().any(told), "{status:?}");
     assert!(operations(&stage).await.is_empty());
     secret(&stage, "one-one").await;
     bound(&stage, "d").await;

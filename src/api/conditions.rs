@@ -15,6 +15,8 @@ pub const STALLED: &str = "Stalled";
 pub const READY: &str = "Ready";
 /// The spec is not what is so, and no operation is under way: why.
 pub const SPEC_NOT_APPLIED: &str = "SpecNotApplied";
+/// The cache has looked for all files of a dataset since its mounts are as they are.
+pub const SYNCED: &str = "Synced";
 /// An operation was deleted before its work in the engine could be stopped.
 pub const UNFINISHED_OPERATION: &str = "UnfinishedOperation";
 

@@ -32,6 +32,20 @@ pub struct DatasetSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub shared_options: Vec<MountOption>,
+    /// When the cache looks for new, changed and removed files in the stores.
+    #[serde(default)]
+    pub metadata: MetadataPolicy,
+}
+
+/// When the cache looks for new, changed and removed files. It always does after a mount was made or changed; a
+/// DataOperation with the arm sync does it on demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MetadataPolicy {
+    /// And again after so many seconds. Absent: only then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 60, max = 31_536_000))]
+    pub sync_every_seconds: Option<i64>,
 }
 
 /// One mount of a dataset.
@@ -96,6 +110,9 @@ pub struct DatasetStatus {
     #[serde(default)]
     #[schemars(length(max = 48))]
     pub mounts: Vec<MountStatus>,
+    /// The newest look for files.
+    #[serde(default)]
+    pub sync: SyncStatus,
     /// Files below the mounts that the cache knows of.
     #[serde(default)]
     pub files: i64,
@@ -117,10 +134,35 @@ pub struct DatasetStatus {
     #[serde(default)]
     #[schemars(length(max = 8))]
     pub cached_percent: String,
-    /// Ready, SpecNotApplied.
+    /// Ready, SpecNotApplied, Synced.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// The newest look for files in the stores.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncStatus {
+    /// How many there were.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub count: i64,
+    /// `handled` of the dataset when it began: with another one, the mounts are others.
+    #[serde(default)]
+    pub handled: i64,
+    /// The operation that does it.
+    #[serde(default)]
+    #[schemars(length(max = 253))]
+    pub operation: String,
+    /// When it was asked for, RFC 3339.
+    #[serde(default)]
+    #[schemars(length(max = 30))]
+    pub at: String,
+    /// Phase of that operation.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub phase: String,
 }
 
 /// One mount, as operations have made it.

@@ -138,6 +138,7 @@ pub fn operation() -> Vec<Rule> {
         option: "spec.operation.mount.options.[]",
         options: "spec.operation.mount.options",
     }));
+    all.extend(path_rules("spec.operation.sync.paths.[]"));
     all.extend(path_rules("spec.operation.unmount.path"));
     all.push(rule(
         "spec.operation.unmount.path",

@@ -13,7 +13,7 @@ pub mod look;
 mod plan;
 mod show;
 
-use crate::api::dataset::{DatasetSpec, MountStatus};
+use crate::api::dataset::{DatasetSpec, MountStatus, SyncStatus};
 use crate::api::{CacheCluster, DataOperation, Dataset, DatasetStatus};
 use crate::cache::Key;
 use crate::cache::kinds::BY_CLUSTER;
@@ -74,10 +74,44 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
             return show::write(ctx, &dataset, status, Some(&cluster), why).await;
         }
     };
-    match plan::next(&dataset.spec, &versions, &status) {
-        Some(due) => act(ctx, &dataset, status, due).await,
-        None => show::write(ctx, &dataset, status, Some(&cluster), None).await,
+    if let Some(due) = plan::next(&dataset.spec, &versions, &status) {
+        return act(ctx, &dataset, status, due).await;
     }
+    let mut seen = status.clone();
+    show::mirror(ctx, &dataset, &mut seen);
+    match plan::sync_due(&dataset.spec, &seen, ctx.clock.now()) {
+        Some(due) if !unfinished(ctx, &dataset, &status.sync.operation) => {
+            sync(ctx, &dataset, status, due).await
+        }
+        Some(_) | None => show::write(ctx, &dataset, status, Some(&cluster), None).await,
+    }
+}
+
+fn unfinished(ctx: &Ctx, dataset: &Dataset, name: &str) -> bool {
+    operation(ctx, dataset, name).is_some_and(|o| !o.phase().is_some_and(Phase::terminal))
+}
+
+/// Creates the operation that looks for files, and notes that it is under way.
+async fn sync(ctx: &Ctx, dataset: &Dataset, mut status: DatasetStatus, due: Due) -> Option<Duration> {
+    let uid = dataset.metadata.uid.as_deref().unwrap_or_default();
+    let dataset_name = dataset.metadata.name.as_deref().unwrap_or_default();
+    let name = plan::operation_name(dataset_name, uid, status.sync.count, &due);
+    match create(ctx, dataset, &status.operation, &name, &due).await {
+        Ok(()) => {}
+        Err(Reply::Terminating) => return None,
+        Err(reply) => {
+            tracing::warn!(dataset = dataset_name, ?reply, "the files of a Dataset cannot be looked for yet");
+            return Some(Duration::from_secs(5));
+        }
+    }
+    status.sync = SyncStatus {
+        count: status.sync.count + 1,
+        handled: status.handled,
+        operation: name,
+        at: crate::api::conditions::time(ctx.clock.now()),
+        phase: "Pending".into(),
+    };
+    show::put(ctx, dataset, status).await.map_or(Some(Duration::from_millis(200)), |()| Some(Duration::ZERO))
 }
 
 /// Another dataset of the cluster that was there earlier and has the same place or store.
@@ -174,8 +208,7 @@ async fn supersede(ctx: &Ctx, dataset: &Dataset, name: &str) {
 }
 
 async fn create(ctx: &Ctx, dataset: &Dataset, after: &str, name: &str, due: &Due) -> Result<(), Reply> {
-    let unfinished = operation(ctx, dataset, after).is_some_and(|o| !o.phase().is_some_and(Phase::terminal));
-    let run_after = unfinished
+    let run_after = unfinished(ctx, dataset, after)
         .then(|| RunAfter { name: after.to_owned(), on: Ended::Finished })
         .filter(|r| r.name != name);
     let spec = OperationSpec {

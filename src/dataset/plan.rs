@@ -7,9 +7,10 @@
 //! ```
 
 use crate::api::dataset::{DatasetSpec, DatasetStatus};
+use chrono::{DateTime, Utc};
 use ratchet_state_machine::canonical;
 use ratchet_state_machine::ids::hash;
-use ratchet_state_machine::spec::{ArmSpec, MountSpec, UnmountSpec, WhenInUse};
+use ratchet_state_machine::spec::{ArmSpec, MountSpec, SyncSpec, UnmountSpec, WhenInUse};
 use std::collections::BTreeMap;
 
 /// A mount whose spec is not the one that was acted upon last.
@@ -59,11 +60,30 @@ pub fn next(spec: &DatasetSpec, versions: &BTreeMap<String, String>, status: &Da
     })
 }
 
+/// Whether the cache is to look for files now: after each change of the mounts, once all are there, and every so often.
+#[must_use]
+pub fn sync_due(spec: &DatasetSpec, status: &DatasetStatus, now: DateTime<Utc>) -> Option<Due> {
+    let all = status.mounts.iter().all(|m| m.phase == "Mounted");
+    if status.mounts.is_empty() || !all {
+        return None;
+    }
+    let changed = status.sync.handled != status.handled;
+    let since = DateTime::parse_from_rfc3339(&status.sync.at).map(|at| (now - at.to_utc()).num_seconds());
+    let old = spec.metadata.sync_every_seconds.is_some_and(|every| since.map_or(true, |s| s >= every));
+    let paths = status.mounts.iter().map(|m| m.path.clone()).collect();
+    (changed || old).then(|| Due {
+        path: String::new(),
+        value: "sync".into(),
+        arm: ArmSpec::Sync(SyncSpec { paths }),
+    })
+}
+
 /// The name of the operation of a due edit. Who looks at the same status gives the same name.
 #[must_use]
 pub fn operation_name(dataset: &str, uid: &str, handled: i64, due: &Due) -> String {
     let kind = match due.arm {
         ArmSpec::Mount(_) => "mount",
+        ArmSpec::Sync(_) => "sync",
         ArmSpec::Unmount(_) | ArmSpec::Load(_) | ArmSpec::Free(_) => "unmount",
     };
     let digest =
@@ -76,7 +96,7 @@ pub fn operation_name(dataset: &str, uid: &str, handled: i64, due: &Due) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::dataset::{DatasetMount, MountStatus};
+    use crate::api::dataset::{DatasetMount, MetadataPolicy, MountStatus, SyncStatus};
     use ratchet_state_machine::spec::{MountOption, SecretKey, ValueFrom};
 
     fn mount(path: &str, uri: &str) -> DatasetMount {
@@ -84,7 +104,8 @@ mod tests {
     }
 
     fn spec(mounts: Vec<DatasetMount>) -> DatasetSpec {
-        DatasetSpec { cluster: "c".into(), mounts, shared_options: vec![] }
+        let metadata = MetadataPolicy::default();
+        DatasetSpec { cluster: "c".into(), mounts, shared_options: vec![], metadata }
     }
 
     /// Acts upon everything that is due; the arms in order.
@@ -98,7 +119,7 @@ mod tests {
             names.push(match &due.arm {
                 ArmSpec::Mount(m) => format!("mount {}{}", m.path, if m.replace { " again" } else { "" }),
                 ArmSpec::Unmount(u) => format!("unmount {}", u.path),
-                ArmSpec::Load(_) | ArmSpec::Free(_) => "?".into(),
+                ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Sync(_) => "?".into(),
             });
             status.mounts.retain(|m| m.path != due.path);
             status.mounts.push(MountStatus { path: due.path, handled: due.value, ..MountStatus::default() });
@@ -142,6 +163,27 @@ mod tests {
             settle(&plain, &version("2"), &mut status),
             ["mount /a again"],
             "the other has it already"
+        );
+    }
+
+    #[test]
+    fn files_are_looked_for_after_a_change_and_every_so_often() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
+        let mut wanted = spec(vec![mount("/a", "s3://a")]);
+        let entry =
+            |phase: &str| MountStatus { path: "/a".into(), phase: phase.into(), ..MountStatus::default() };
+        let sync = SyncStatus { handled: 1, at: "2026-01-01T00:00:00Z".into(), ..SyncStatus::default() };
+        let mut status =
+            DatasetStatus { handled: 2, mounts: vec![entry("Mounting")], sync, ..DatasetStatus::default() };
+        let due = |spec: &DatasetSpec, status: &DatasetStatus, now| sync_due(spec, status, at(now)).is_some();
+        assert!(!due(&wanted, &status, "2026-01-01T00:00:01Z"), "it is not there yet");
+        status.mounts = vec![entry("Mounted")];
+        assert!(due(&wanted, &status, "2026-01-01T00:00:01Z"));
+        status.sync.handled = 2;
+        assert!(!due(&wanted, &status, "2027-01-01T00:00:00Z"));
+        wanted.metadata.sync_every_seconds = Some(60);
+        assert!(
+            !due(&wanted, &status, "2026-01-01T00:00:59Z") && due(&wanted, &status, "2026-01-01T00:01:00Z")
         );
     }
 

@@ -2,7 +2,7 @@
 //! cached. Nothing is written when nothing moved.
 
 use super::{Blocked, api, look, operation};
-use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, Wanted};
+use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, SYNCED, Wanted};
 use crate::api::dataset::MountStatus;
 use crate::api::{CacheCluster, Dataset, DatasetStatus};
 use crate::cache::Key;
@@ -36,6 +36,9 @@ pub fn mirror(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus) {
         }
     }
     status.mounts.retain(|m| m.phase != GONE);
+    if let Some(phase) = operation(ctx, dataset, &status.sync.operation).and_then(|o| o.phase()) {
+        phase.name().clone_into(&mut status.sync.phase);
+    }
 }
 
 const MOUNTED: &str = "Mounted";
@@ -67,7 +70,12 @@ pub async fn write(
     blocked: Option<Blocked>,
 ) -> Option<Duration> {
     let before: Vec<String> = status.mounts.iter().map(|m| m.phase.clone()).collect();
+    let synced = status.sync.phase.clone();
     mirror(ctx, dataset, &mut status);
+    if status.sync.phase != synced {
+        // What it found is looked at now.
+        ctx.looks.forget(dataset.metadata.uid.as_deref().unwrap_or_default());
+    }
     if let Some(cluster) = cluster {
         if before != status.mounts.iter().map(|m| m.phase.clone()).collect::<Vec<_>>() {
             look::stale(ctx, cluster);
@@ -84,8 +92,12 @@ pub async fn write(
     status.observed_generation = generation;
     let odd = status.mounts.iter().find(|m| matches!(m.phase.as_str(), "Failed" | MISSING));
     let odd = odd.map(|m| (m.reason.clone(), format!("{}: {}", m.path, m.message)));
-    let (why, what) = odd.clone().unwrap_or_else(|| ("Applied".into(), String::new()));
+    let (why, what) = odd.clone().unwrap_or_else(|| {
+        let settled = blocked.is_none() && status.mounts.iter().all(|m| m.phase == MOUNTED);
+        ((if settled { "Applied" } else { "InProgress" }).into(), String::new())
+    });
     let wanted = [
+        synced_as(ctx, dataset, &status),
         Wanted::new(READY, phase == "Bound", &reason, message),
         Wanted::new(SPEC_NOT_APPLIED, odd.is_some(), &why, what),
     ];
@@ -96,6 +108,19 @@ pub async fn write(
         return wait;
     }
     Some(ctx.config.probe_every)
+}
+
+/// Whether the cache has looked for all files since the mounts are as they are.
+fn synced_as(ctx: &Ctx, dataset: &Dataset, status: &DatasetStatus) -> Wanted {
+    let done = status.sync.phase == Phase::Succeeded.name() && status.sync.handled == status.handled;
+    let why =
+        operation(ctx, dataset, &status.sync.operation).and_then(|o| o.status.as_ref()?.waiting_on.clone());
+    match (done, why) {
+        (true, _) => Wanted::new(SYNCED, true, "Synced", status.sync.operation.clone()),
+        (false, Some(why)) => Wanted::new(SYNCED, false, &why.reason, why.message),
+        (false, None) if status.sync.phase.is_empty() => Wanted::new(SYNCED, false, "NotYet", String::new()),
+        (false, None) => Wanted::new(SYNCED, false, &status.sync.phase, status.sync.operation.clone()),
+    }
 }
 
 async fn measure(ctx: &Ctx, dataset: &Dataset, cluster: &CacheCluster, status: &mut DatasetStatus) {

@@ -135,6 +135,7 @@ impl Request {
             ArmSpec::Free(_) => ("free", Mode::Shared),
             ArmSpec::Mount(_) => ("mount", Mode::Shared),
             ArmSpec::Unmount(_) => ("unmount", Mode::Shared),
+            ArmSpec::Sync(_) => ("sync", Mode::Shared),
         };
         Self {
             uid: uid.into(),

@@ -80,6 +80,8 @@ pub enum ArmSpec {
     Mount(MountSpec),
     /// Let it disappear from there; the store keeps it.
     Unmount(UnmountSpec),
+    /// Make the cache know every file as the stores have it now.
+    Sync(SyncSpec),
 }
 
 /// Arguments of `load`.
@@ -124,6 +126,16 @@ const fn default_min_cached() -> i32 {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FreeSpec {
     /// Absolute paths in the cache's namespace, files or directories (recursively), freed in this order.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024))))]
+    pub paths: Vec<String>,
+}
+
+/// Arguments of `sync`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SyncSpec {
+    /// Absolute paths in the cache's namespace, files or directories (recursively), in this order.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024))))]
     pub paths: Vec<String>,
 }
@@ -289,7 +301,9 @@ impl OperationSpec {
     pub fn problems(&self) -> Vec<String> {
         let paths = self.operation.paths();
         let mut all: Vec<String> = match &self.operation {
-            ArmSpec::Load(_) | ArmSpec::Free(_) => paths.iter().filter_map(|p| path_problem(p)).collect(),
+            ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Sync(_) => {
+                paths.iter().filter_map(|p| path_problem(p)).collect()
+            }
             ArmSpec::Mount(m) => m.problems(),
             ArmSpec::Unmount(u) => u.problems(),
         };
@@ -312,6 +326,7 @@ impl ArmSpec {
         match self {
             Self::Load(l) => &l.paths,
             Self::Free(f) => &f.paths,
+            Self::Sync(s) => &s.paths,
             Self::Mount(m) => std::slice::from_ref(&m.path),
             Self::Unmount(u) => std::slice::from_ref(&u.path),
         }
@@ -321,7 +336,7 @@ impl ArmSpec {
     #[must_use]
     pub const fn waits_its_turn(&self) -> bool {
         match self {
-            Self::Load(_) | Self::Free(_) | Self::Mount(_) => true,
+            Self::Load(_) | Self::Free(_) | Self::Mount(_) | Self::Sync(_) => true,
             Self::Unmount(u) => matches!(u.when_in_use, WhenInUse::Wait),
         }
     }
@@ -330,7 +345,7 @@ impl ArmSpec {
     #[must_use]
     pub fn secrets(&self) -> Vec<(&str, &SecretKey)> {
         match self {
-            Self::Load(_) | Self::Free(_) | Self::Unmount(_) => Vec::new(),
+            Self::Load(_) | Self::Free(_) | Self::Unmount(_) | Self::Sync(_) => Vec::new(),
             Self::Mount(m) => m.secrets().collect(),
         }
     }

@@ -12,6 +12,7 @@ use crate::lifecycle::step::{During, Shared, Step};
 use crate::lifecycle::{Change, Failure, Folded};
 use crate::observation::{LockView, Observation, Target};
 use crate::operation::arm::Arm;
+use crate::operation::sync::Sync;
 use crate::operation::{
     ARMS, ArmTable, Event, State, free::Free, load::Load, mount::Mount, unmount::Unmount,
 };
@@ -74,6 +75,11 @@ pub fn load(names: &[&str]) -> OperationSpec {
 /// A free.
 pub fn free(names: &[&str]) -> OperationSpec {
     spec(ArmSpec::Free(FreeSpec { paths: paths(names) }))
+}
+
+/// A sync.
+pub fn sync(names: &[&str]) -> OperationSpec {
+    spec(ArmSpec::Sync(crate::spec::SyncSpec { paths: paths(names) }))
 }
 
 /// Arguments of a mount without options.
@@ -256,6 +262,12 @@ pub fn samples() -> Vec<Samples> {
             states: steps::<Unmount>().into_iter().map(State::Unmount).collect(),
             events: all(Unmount::event_samples().into_iter().map(Event::Unmount).collect()),
         },
+        Samples {
+            table: &ARMS[4],
+            spec: sync(&names),
+            states: steps::<Sync>().into_iter().map(State::Sync).collect(),
+            events: all(Sync::event_samples().into_iter().map(Event::Sync).collect()),
+        },
     ]
 }
 
@@ -286,6 +298,11 @@ pub fn mounting(spec: &OperationSpec, at: Mount) -> Folded {
 /// A folded unmount in one of its own steps.
 pub fn unmounting(spec: &OperationSpec, at: Unmount) -> Folded {
     folded(spec, State::Unmount(Step::Arm(at)))
+}
+
+/// A folded sync in one of its own steps.
+pub fn syncing(spec: &OperationSpec, at: Sync) -> Folded {
+    folded(spec, State::Sync(Step::Arm(at)))
 }
 
 /// The record with an intent for `effect`, as the law lets it be taken.

@@ -381,7 +381,7 @@ impl World {
         let stands = match &spec.operation {
             ArmSpec::Mount(wanted) => table.standing(wanted) == Standing::AsWanted,
             ArmSpec::Unmount(_) => table.next_to_unmount(&spec) == Ok(None),
-            ArmSpec::Load(_) | ArmSpec::Free(_) => true,
+            ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Sync(_) => true,
         };
         if !stands {
             let name = object["metadata"]["name"].clone();

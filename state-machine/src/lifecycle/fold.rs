@@ -202,7 +202,8 @@ impl Folded {
             | Event::Load(_)
             | Event::Free(_)
             | Event::Mount(_)
-            | Event::Unmount(_) => {
+            | Event::Unmount(_)
+            | Event::Sync(_) => {
                 // A failed verification sends a load back a step: its count must survive the way forward.
                 if !stays && self.state.phase() != Phase::Running {
                     self.failures = 0;
@@ -241,7 +242,7 @@ impl Folded {
 /// Whether the effect of the persisted intent is accounted for by this event.
 const fn settles(event: &Event) -> bool {
     match event {
-        Event::Load(_) | Event::Free(_) | Event::Mount(_) | Event::Unmount(_) => true,
+        Event::Load(_) | Event::Free(_) | Event::Mount(_) | Event::Unmount(_) | Event::Sync(_) => true,
         Event::Shared(e) => match e {
             Shared::AttemptFailed { .. }
             | Shared::Halted {}

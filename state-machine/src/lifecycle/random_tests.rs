@@ -11,7 +11,7 @@ use crate::operation::load::Load;
 use crate::spec::{ArmSpec, MountOption, OperationSpec, RetryPolicy, SecretKey, Skip, ValueFrom};
 use crate::testing::engine::Fate;
 use crate::testing::world::World;
-use crate::testing::{free, load, mount, run_after, unmount};
+use crate::testing::{free, load, mount, run_after, sync, unmount};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ fn idle(w: &World, path: usize) -> bool {
         State::Load(
             Step::Pausing { .. } | Step::Cancelling { .. } | Step::Aborting { .. } | Step::Stuck { .. },
         ) => true,
-        State::Load(_) | State::Free(_) | State::Mount(_) | State::Unmount(_) => false,
+        State::Load(_) | State::Free(_) | State::Mount(_) | State::Unmount(_) | State::Sync(_) => false,
     };
     !started && w.engine.running(path).is_none()
 }
@@ -197,6 +197,11 @@ proptest! {
     }
 
     #[test]
+    fn a_sync_survives_any_schedule(s in setting(), moves in proptest::collection::vec(any_move(), 0..70)) {
+        survive(world(sync(&["/a", "/b"]), &s), moves);
+    }
+
+    #[test]
     fn a_mount_survives_any_schedule(s in setting(), there in 0..4_usize, moves in proptest::collection::vec(any_move(), 0..70)) {
         survive(mounting(&s, there), moves);
     }
@@ -241,6 +246,7 @@ fn without_faults_a_load_and_a_free_succeed_within_their_write_budget() {
         (free(&["/a", "/b"]), 6),
         (mount("/a", "s3://a"), 5),
         (unmount("/a", false), 4),
+        (sync(&["/a", "/b"]), 8),
     ] {
         let w = survive(World::new(spec), Vec::new());
         assert_eq!(w.record.folded.state.phase(), Phase::Succeeded);

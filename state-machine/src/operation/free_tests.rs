@@ -30,9 +30,12 @@ fn says(op: &Folded, seen: &Observation) -> String {
                 Event::Shared(Shared::Aborted { why } | Shared::AttemptFailed { why }) => {
                     format!(" {}", why.reason)
                 }
-                Event::Shared(_) | Event::Load(_) | Event::Free(_) | Event::Mount(_) | Event::Unmount(_) => {
-                    String::new()
-                }
+                Event::Shared(_)
+                | Event::Load(_)
+                | Event::Free(_)
+                | Event::Mount(_)
+                | Event::Unmount(_)
+                | Event::Sync(_) => String::new(),
             };
             format!("{}{why}{}", event.name(), ride.unwrap_or_default())
         }

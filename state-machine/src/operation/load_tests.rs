@@ -45,9 +45,12 @@ fn says(spec: &OperationSpec, op: &Folded, seen: &Observation) -> String {
                 Event::Shared(Shared::Aborted { why } | Shared::AttemptFailed { why }) => {
                     format!(" {}", why.reason)
                 }
-                Event::Shared(_) | Event::Load(_) | Event::Free(_) | Event::Mount(_) | Event::Unmount(_) => {
-                    String::new()
-                }
+                Event::Shared(_)
+                | Event::Load(_)
+                | Event::Free(_)
+                | Event::Mount(_)
+                | Event::Unmount(_)
+                | Event::Sync(_) => String::new(),
             };
             format!("{}{why}{ride}", event.name())
         }

@@ -7,6 +7,7 @@ pub mod arm;
 pub mod free;
 pub mod load;
 pub mod mount;
+pub mod sync;
 pub mod unmount;
 
 use crate::decision::WaitingOn;
@@ -30,6 +31,8 @@ pub enum State {
     Mount(Step<mount::Mount>),
     /// An unmount.
     Unmount(Step<unmount::Unmount>),
+    /// A sync.
+    Sync(Step<sync::Sync>),
 }
 
 /// A fact that moves an operation.
@@ -45,6 +48,8 @@ pub enum Event {
     Mount(mount::MountEvent),
     /// One of an unmount.
     Unmount(unmount::UnmountEvent),
+    /// One of a sync.
+    Sync(sync::SyncEvent),
 }
 
 /// Runs the same expression for whichever arm the state belongs to.
@@ -55,6 +60,7 @@ macro_rules! dispatch {
             $crate::operation::State::Free($step) => $body,
             $crate::operation::State::Mount($step) => $body,
             $crate::operation::State::Unmount($step) => $body,
+            $crate::operation::State::Sync($step) => $body,
         }
     };
 }
@@ -104,6 +110,15 @@ impl Known for unmount::Unmount {
     }
 }
 
+impl Known for sync::Sync {
+    fn event(event: Self::Event) -> Event {
+        Event::Sync(event)
+    }
+    fn state(step: Step<Self>) -> State {
+        State::Sync(step)
+    }
+}
+
 /// The table of one arm.
 #[derive(Debug, Clone, Copy)]
 pub struct ArmTable {
@@ -120,8 +135,13 @@ const fn table<A: Arm>() -> ArmTable {
 }
 
 /// Every arm.
-pub const ARMS: &[ArmTable] =
-    &[table::<load::Load>(), table::<free::Free>(), table::<mount::Mount>(), table::<unmount::Unmount>()];
+pub const ARMS: &[ArmTable] = &[
+    table::<load::Load>(),
+    table::<free::Free>(),
+    table::<mount::Mount>(),
+    table::<unmount::Unmount>(),
+    table::<sync::Sync>(),
+];
 
 impl State {
     /// What an operation with this arm is born as.
@@ -132,6 +152,7 @@ impl State {
             ArmSpec::Free(_) => Self::Free(Step::born(after, approval)),
             ArmSpec::Mount(_) => Self::Mount(Step::born(after, approval)),
             ArmSpec::Unmount(_) => Self::Unmount(Step::born(after, approval)),
+            ArmSpec::Sync(_) => Self::Sync(Step::born(after, approval)),
         }
     }
 
@@ -143,6 +164,7 @@ impl State {
             Self::Free(_) => free::Free::KIND,
             Self::Mount(_) => mount::Mount::KIND,
             Self::Unmount(_) => unmount::Unmount::KIND,
+            Self::Sync(_) => sync::Sync::KIND,
         }
     }
 
@@ -168,10 +190,12 @@ impl State {
             (Self::Free(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Free),
             (Self::Mount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Mount),
             (Self::Unmount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Unmount),
+            (Self::Sync(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Sync),
             (Self::Load(s), Event::Load(e)) => s.on_arm(e.clone()).map(Self::Load),
             (Self::Free(s), Event::Free(e)) => s.on_arm(e.clone()).map(Self::Free),
             (Self::Mount(s), Event::Mount(e)) => s.on_arm(e.clone()).map(Self::Mount),
             (Self::Unmount(s), Event::Unmount(e)) => s.on_arm(e.clone()).map(Self::Unmount),
+            (Self::Sync(s), Event::Sync(e)) => s.on_arm(e.clone()).map(Self::Sync),
             (s, e) => Err(Illegal::because(s.step(), e.name(), "the event belongs to another operation")),
         }
     }
@@ -231,6 +255,7 @@ impl Event {
             Self::Free(e) => free::event_name(e),
             Self::Mount(e) => mount::event_name(e),
             Self::Unmount(e) => unmount::event_name(e),
+            Self::Sync(e) => sync::event_name(e),
         }
     }
 
@@ -245,6 +270,7 @@ impl Event {
             Self::Free(e) => serde_json::to_value(e),
             Self::Mount(e) => serde_json::to_value(e),
             Self::Unmount(e) => serde_json::to_value(e),
+            Self::Sync(e) => serde_json::to_value(e),
         }?;
         let Value::Object(map) = tagged else { return Ok(Value::Null) };
         Ok(map.into_iter().next().map_or(Value::Null, |(_, data)| data))
@@ -264,6 +290,7 @@ impl Event {
             "free" => serde_json::from_value(tagged()).map(Self::Free),
             "mount" => serde_json::from_value(tagged()).map(Self::Mount),
             "unmount" => serde_json::from_value(tagged()).map(Self::Unmount),
+            "sync" => serde_json::from_value(tagged()).map(Self::Sync),
             other => Err(serde::de::Error::custom(format!("no operation is called {other:?}"))),
         }
     }
@@ -289,6 +316,18 @@ fn unanswered<E>() -> Act<E> {
         reason: "EngineNotAsked",
         message: "the engine has not been asked yet".into(),
     })
+}
+
+/// Work that is lost within this time, in milliseconds, counts as a failed attempt; later it is no failure of ours.
+const AT_ONCE_MS: i64 = 10_000;
+
+/// Begins a piece of work anew that the engine lost. An engine that loses it at once fails the attempt, so that the
+/// journal does not grow without time passing and without end.
+fn again<E>(view: &arm::View<'_>, effect: Effect, why: &str) -> Act<E> {
+    if view.since_entry_ms < AT_ONCE_MS {
+        return Act::Retry { reason: "WorkLost", message: format!("{why} at once") };
+    }
+    Act::Intend { effect, because: why.into() }
 }
 
 /// What every arm does about a refusal.

@@ -318,6 +318,7 @@ impl World {
                     assert!(tree.cached_percent() >= i64::from(l.min_cached_percent), "{tree:?}")
                 }
                 ArmSpec::Free(_) => assert_eq!(tree.cached_bytes, 0),
+                ArmSpec::Sync(_) => assert!(self.engine.data.iter().all(|d| d.known)),
                 ArmSpec::Mount(m) => assert_eq!(self.engine.mounts.standing(m), Standing::AsWanted),
                 ArmSpec::Unmount(_) => assert_eq!(self.engine.mounts.next_to_unmount(&self.spec), Ok(None)),
             }

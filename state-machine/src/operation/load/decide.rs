@@ -6,11 +6,8 @@ use crate::decision::{Progress, WaitingOn};
 use crate::effect::{Answer, Effect, Health, JobState, JobView, MetadataView, Outcome, TreeView};
 use crate::observation::IntentView;
 use crate::operation::arm::{Act, View};
-use crate::operation::{refused, trouble, unanswered};
+use crate::operation::{again, refused, trouble, unanswered};
 use crate::spec::{ArmSpec, LoadSpec};
-
-/// Work that is lost within this time, in milliseconds, counts as a failed attempt; later it is no failure of ours.
-const AT_ONCE_MS: i64 = 10_000;
 
 /// What to do in this step.
 pub(super) fn decide(state: &Load, view: &View<'_>) -> Act<LoadEvent> {
@@ -141,15 +138,6 @@ fn too_large(spec: &LoadSpec, bytes: i64, capacity: i64) -> Option<Act<LoadEvent
              lower minCachedPercent, load less, or add workers"
         ),
     })
-}
-
-/// Begins a piece of work anew that the engine lost. An engine that loses it at once fails the attempt, so that the
-/// journal does not grow without time passing and without end.
-fn again(view: &View<'_>, effect: Effect, why: &str) -> Act<LoadEvent> {
-    if view.since_entry_ms < AT_ONCE_MS {
-        return Act::Retry { reason: "WorkLost", message: format!("{why} at once") };
-    }
-    Act::Intend { effect, because: why.into() }
 }
 
 /// How far the job is. Alluxio's own total grows as files are handed out (measured on 2.9.6), so the plan's bytes are
