@@ -11,7 +11,9 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Error};
 use ratchet::api::lock::Claim;
-use ratchet::api::{CacheCluster, DataLoad, DataOperation, OperationJournal, TargetLock, TargetLockSpec};
+use ratchet::api::{
+    CacheCluster, DataLoad, DataOperation, Dataset, OperationJournal, TargetLock, TargetLockSpec,
+};
 use ratchet_state_machine::lock::Lock;
 use serde_json::{Value, json};
 
@@ -86,16 +88,23 @@ async fn only_the_controller_writes_status() {
     grant(
         &stage,
         "alice",
-        &[("dataoperations/status,dataloads/status,cacheclusters/status", "patch,update")],
+        &[("dataoperations/status,dataloads/status,cacheclusters/status,datasets/status", "patch,update")],
     );
     may(&stage, "alice", "patch", "cacheclusters.ratchet.dev", "status").await;
     let of_load = json!({"operation": "o", "phase": "Pending", "step": "", "progress": "", "reason": ""});
     let of_cluster = json!({"phase": "Ready"});
+    let of_dataset = json!({"phase": "Bound"});
+    let mounts = json!({"cluster": "cache", "mounts": [{"path": "/a", "uri": "s3://a"}]});
+    let dataset = json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": "Dataset",
+        "metadata": {"name": "ds"}, "spec": mounts});
+    let dataset: Dataset = serde_json::from_value(dataset).expect("a Dataset");
+    create(&stage.admin, &stage.ns.name, &dataset).await;
     for (who, client) in [("a system:masters admin", &stage.admin), ("alice with the verb", &alice)] {
         let why = "only the Ratchet controller writes status";
         forbidden(who, write_status::<DataOperation>(client, &stage, "op", status(&birth(&op))).await, why);
         forbidden(who, write_status::<DataLoad>(client, &stage, "dl", of_load.clone()).await, why);
         forbidden(who, write_status::<CacheCluster>(client, &stage, "cache", of_cluster.clone()).await, why);
+        forbidden(who, write_status::<Dataset>(client, &stage, "ds", of_dataset.clone()).await, why);
     }
     allowed(
         "the controller",

@@ -76,6 +76,7 @@ pub fn examples(data: &Path) -> Result<PathBuf, DevError> {
     fs::write(more.join("note.txt"), "This file is in the second store.\n").map_err(DevError::data(&more))?;
     let more = fs::canonicalize(&more).map_err(DevError::data(&more))?;
     fs::write(folder.join("mount.yaml"), mount_example(&more)).map_err(DevError::data(&folder))?;
+    fs::write(folder.join("dataset.yaml"), dataset_example(&more)).map_err(DevError::data(&folder))?;
     Ok(folder.join(EXAMPLES[0].0))
 }
 
@@ -86,6 +87,15 @@ fn mount_example(store: &Path) -> String {
         "# Lets another directory of this machine appear in the cache at /more.\n\
          apiVersion: ratchet.dev/v1alpha1\nkind: DataOperation\nmetadata:\n  name: mount-more\n\
          spec:\n  target: local\n  operation:\n    mount:\n      path: /more\n      uri: {uri}\n      readOnly: true\n"
+    )
+}
+
+fn dataset_example(store: &Path) -> String {
+    let uri = json!(store.display().to_string());
+    format!(
+        "# The same as a Dataset: edit it, and each edit becomes one operation. Delete it, and it is unmounted.\n\
+         apiVersion: ratchet.dev/v1alpha1\nkind: Dataset\nmetadata:\n  name: more\n\
+         spec:\n  cluster: local\n  mounts:\n    - path: /more\n      uri: {uri}\n      readOnly: true\n"
     )
 }
 

@@ -12,6 +12,7 @@ use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::lifecycle::{Change, Failure};
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::operation::mount::{Due, MountEvent};
+use ratchet_state_machine::operation::sync::SyncEvent;
 use ratchet_state_machine::operation::{Event, free::FreeEvent, load::LoadEvent, unmount::UnmountEvent};
 use ratchet_state_machine::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ const MOUNT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000003", "spec": {
 
 const UNMOUNT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000004", "spec": {
     "target": "cache", "operation": {"unmount": {"path": "/a", "recursive": true, "whenInUse": "Wait"}}}}"#;
+
+const SYNC: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000005", "spec": {
+    "target": "cache", "operation": {"sync": {"paths": ["/a", "/b"]}}}}"#;
 
 /// Writes one entry after another, by a fixed writer at fixed times.
 struct Writer {
@@ -218,6 +222,27 @@ fn an_unmount() -> Any<Writer> {
     Ok(w)
 }
 
+/// A sync of two paths, whose engine forgot some files at first.
+fn a_sync() -> Any<Writer> {
+    let mut w = born(SYNC)?;
+    for attempt in 0..2 {
+        w.intended(Effect::LoadMetadata { path: 0 })?;
+        for path in 0..2 {
+            let more = path == 0;
+            let next = more.then_some(Effect::LoadMetadata { path: 1 });
+            w.write(Event::Sync(SyncEvent::Requested { task: Some(9).filter(|_| more) }), None, None)?;
+            w.write(Event::Sync(SyncEvent::Synced { files: 2, bytes: 30, more }), next, None)?;
+        }
+        if attempt == 0 {
+            w.shared(Shared::AttemptFailed { why: Failure::new("MetadataLost", "4 files were found") })?;
+        }
+    }
+    w.write(Event::Sync(SyncEvent::Known { files: 4, bytes: 60 }), None, None)?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
 fn born(spec: &str) -> Any<Writer> {
     let mut w = Writer::new(spec)?;
     let plan = journal::plan_hash(&w.asked.spec)?;
@@ -272,6 +297,11 @@ fn a_free_of_version_1_replays_and_is_still_written_like_that() -> Any<()> {
 fn a_mount_and_an_unmount_of_version_1_replay_and_are_still_written_like_that() -> Any<()> {
     holds("mount-v1.jsonl", &a_mount()?)?;
     holds("unmount-v1.jsonl", &an_unmount()?)
+}
+
+#[test]
+fn a_sync_of_version_1_replays_and_is_still_written_like_that() -> Any<()> {
+    holds("sync-v1.jsonl", &a_sync()?)
 }
 
 #[test]

@@ -69,13 +69,14 @@ fn mounts(plan: &mut Plan) {
     for _ in 0..rng.within(1, 5) {
         let path = *rng.pick(&MOUNTS);
         let at_ms = if rng.chance(400) { 0 } else { rng.below(8_000) };
-        let (arm, spec) = match rng.below(10) {
+        let (arm, spec) = match rng.below(11) {
             0..=4 => ("mount", long("mount", &mount(&mut rng, path))),
             5..=7 => {
                 let when_in_use = *rng.pick(&["Wait", "Wait", "Refuse"]);
                 ("unmount", long("unmount", &json!({"path": path, "whenInUse": when_in_use})))
             }
             8 => ("load", spec("load", &[path])),
+            9 => ("sync", spec("sync", &[path])),
             _ => ("free", spec("free", &[path])),
         };
         plan.asked.push(Asked { as_load: false, at_ms, spec, arm, paths: vec![path] });

@@ -115,7 +115,7 @@ pub struct Asked {
     pub at_ms: u64,
     /// `spec` of the DataOperation.
     pub spec: Value,
-    /// `load`, `free`, `mount` or `unmount`.
+    /// `load`, `free`, `mount`, `unmount` or `sync`.
     pub arm: &'static str,
     /// Its paths.
     pub paths: Vec<&'static str>,
