@@ -178,7 +178,10 @@ pub struct MountStatus {
     /// The operation that does it.
     #[schemars(length(max = 253))]
     pub operation: String,
-    /// Mounting, Mounted, Unmounting, Failed or Missing.
+    /// It may take the place of another address: this dataset had mounted there before.
+    #[serde(default)]
+    pub ours: bool,
+    /// Creating, Mounting, Mounted, Unmounting, Failed or Missing.
     #[schemars(length(max = 32))]
     pub phase: String,
     /// Why it is not as wanted, in CamelCase; empty when it is.

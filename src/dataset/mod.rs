@@ -1,13 +1,13 @@
 //! Datasets: the declarative side of mounts.
 //!
 //! ```text
-//!   spec --plan: what is due?--> one DataOperation, then status.handled --its end--> status.mounts, phase
+//!   spec --plan: what is due?--> status.handled, then one DataOperation --its end--> status.mounts, phase
 //!                                                       ^ live table, sizes: look
 //! ```
 //!
-//! Nothing is ever mounted here; operations do that, each with a lock, a history and an undo. First the operation is
-//! created under a name that follows from the status, then the status says that the edit is handled: who dies between
-//! the two creates the same one again. Operations of a dataset run one after the other.
+//! Nothing is ever mounted here; operations do that, each with a lock, a history and an undo. First the status says that
+//! the edit is handled and names its operation, then that is created: whoever looks next creates it, if it is not there,
+//! or takes its name away, if a newer edit has come. Operations of a dataset run one after the other.
 
 pub mod look;
 mod plan;
@@ -17,6 +17,7 @@ use crate::api::dataset::{DatasetSpec, MountStatus, SyncStatus};
 use crate::api::{CacheCluster, DataOperation, Dataset, DatasetStatus};
 use crate::cache::Key;
 use crate::cache::kinds::BY_CLUSTER;
+use crate::clock::ms_between;
 use crate::controller::reply::Reply;
 use crate::controller::write::{self, Part};
 use crate::controller::{Ctx, secrets};
@@ -25,7 +26,7 @@ use kube::Api;
 use plan::Due;
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::spec::{
-    Approval, Control, Ended, OperationSpec, RetryPolicy, RunAfter, paths_overlap, uris_overlap,
+    Approval, ArmSpec, Control, Ended, OperationSpec, RetryPolicy, RunAfter, paths_overlap, uris_overlap,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ use std::time::Duration;
 pub const FINALIZER: &str = "ratchet.dev/dataset";
 /// Operations of datasets go a day after their end; their journals stay.
 const TTL_S: i64 = 86_400;
+/// Phase of a mount whose operation is noted and not known to be there yet.
+pub(crate) const CREATING: &str = "Creating";
 
 /// Why nothing is begun for a dataset.
 pub(crate) struct Blocked {
@@ -74,7 +77,11 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
             return show::write(ctx, &dataset, status, Some(&cluster), why).await;
         }
     };
-    if let Some(due) = plan::next(&dataset.spec, &versions, &status) {
+    let due = plan::next(&dataset.spec, &versions, &status);
+    if let Some(wait) = create_noted(ctx, &dataset, &status, due.as_ref()).await {
+        return Some(wait);
+    }
+    if let Some(due) = due {
         return act(ctx, &dataset, status, due).await;
     }
     let mut seen = status.clone();
@@ -96,7 +103,7 @@ async fn sync(ctx: &Ctx, dataset: &Dataset, mut status: DatasetStatus, due: Due)
     let uid = dataset.metadata.uid.as_deref().unwrap_or_default();
     let dataset_name = dataset.metadata.name.as_deref().unwrap_or_default();
     let name = plan::operation_name(dataset_name, uid, status.sync.count, &due);
-    match create(ctx, dataset, &status.operation, &name, &due).await {
+    match create(ctx, dataset, &status.operation, &name, &due, Control::default()).await {
         Ok(()) => {}
         Err(Reply::Terminating) => return None,
         Err(reply) => {
@@ -149,39 +156,89 @@ pub(crate) fn operation(ctx: &Ctx, dataset: &Dataset, name: &str) -> Option<Arc<
     ctx.operations.get(&Key::new(dataset.metadata.namespace.as_deref().unwrap_or_default(), name))
 }
 
-/// Creates the operation of an edit, and notes that the edit is handled.
+/// Notes that an edit is handled, and creates its operation. In this order: an operation that nobody had noted would be
+/// forgotten by the next edit.
 async fn act(ctx: &Ctx, dataset: &Dataset, mut status: DatasetStatus, due: Due) -> Option<Duration> {
     let uid = dataset.metadata.uid.as_deref().unwrap_or_default();
     let dataset_name = dataset.metadata.name.as_deref().unwrap_or_default();
     let name = plan::operation_name(dataset_name, uid, status.handled, &due);
     if let Some(last) = status.mounts.iter().find(|m| m.path == due.path) {
+        if last.phase == CREATING && operation(ctx, dataset, &last.operation).is_none() {
+            // Somebody may still be about to create it. With its name taken by one that is cancelled, he cannot.
+            let cancel = Control { cancel: true, ..Control::default() };
+            let taken = create(ctx, dataset, "", &last.operation, &due, cancel).await;
+            if let Err(reply) = taken {
+                return not_created(ctx, dataset, status, &name, reply).await;
+            }
+        }
         supersede(ctx, dataset, &last.operation).await;
     }
-    match create(ctx, dataset, &status.operation, &name, &due).await {
-        Ok(()) => {}
-        // Nothing can be created any more, and nothing has to be.
-        Err(Reply::Terminating) => return None,
-        Err(Reply::Busy(after)) => return Some(after.unwrap_or(Duration::from_secs(1))),
-        Err(Reply::Rule(why) | Reply::Denied(why)) => {
-            let why = blocked("OperationRefused", format!("{name}: {why}"), true);
-            return show::write(ctx, dataset, status, None, why).await;
-        }
-        Err(_) => return Some(Duration::from_secs(1)),
-    }
-    let phase = if due.value.is_empty() { "Unmounting" } else { "Mounting" };
+    let before = status.operation.clone();
     let entry = MountStatus {
         path: due.path.clone(),
-        handled: due.value,
+        handled: due.value.clone(),
         operation: name.clone(),
-        phase: phase.into(),
+        ours: matches!(&due.arm, ArmSpec::Mount(m) if m.replace),
+        phase: CREATING.into(),
         ..MountStatus::default()
     };
     status.mounts.retain(|m| m.path != due.path);
     status.mounts.push(entry);
     status.mounts.sort_by(|a, b| a.path.cmp(&b.path));
-    (status.handled, status.operation) = (status.handled + 1, name);
-    // A conflict or a lost reply: the next look decides, and creates the same again.
-    show::put(ctx, dataset, status).await.map_or(Some(Duration::from_millis(200)), |()| Some(Duration::ZERO))
+    (status.handled, status.operation) = (status.handled + 1, name.clone());
+    show::describe(ctx, dataset, &mut status, None);
+    // A conflict or a lost reply: the next look decides.
+    if show::put(ctx, dataset, status.clone()).await.is_err() {
+        return Some(Duration::from_millis(200));
+    }
+    match create(ctx, dataset, &before, &name, &due, Control::default()).await {
+        Ok(()) => Some(Duration::ZERO),
+        Err(reply) => not_created(ctx, dataset, status, &name, reply).await,
+    }
+}
+
+/// The operation that is noted and not known to be there, once more: whoever noted it may have died.
+async fn create_noted(
+    ctx: &Ctx,
+    dataset: &Dataset,
+    status: &DatasetStatus,
+    due: Option<&Due>,
+) -> Option<Duration> {
+    for mount in status.mounts.iter().filter(|m| m.phase == CREATING) {
+        if operation(ctx, dataset, &mount.operation).is_some() || due.is_some_and(|d| d.path == mount.path) {
+            continue;
+        }
+        let again = plan::again(&dataset.spec, mount);
+        // The one before it in the chain is not known any more: all that were noted earlier are there by now.
+        let last = status.mounts.iter().map(|m| &m.operation).find(|o| unfinished(ctx, dataset, o));
+        let after = last.map_or("", String::as_str);
+        return match create(ctx, dataset, after, &mount.operation, &again, Control::default()).await {
+            Ok(()) => Some(Duration::ZERO),
+            Err(reply) => not_created(ctx, dataset, status.clone(), &mount.operation, reply).await,
+        };
+    }
+    None
+}
+
+async fn not_created(
+    ctx: &Ctx,
+    dataset: &Dataset,
+    status: DatasetStatus,
+    name: &str,
+    reply: Reply,
+) -> Option<Duration> {
+    match reply {
+        // Nothing can be created any more, and nothing has to be.
+        Reply::Terminating => None,
+        Reply::Busy(after) => Some(after.unwrap_or(Duration::from_secs(1))),
+        Reply::Rule(why) | Reply::Denied(why) => {
+            let why = blocked("OperationRefused", format!("{name}: {why}"), true);
+            show::write(ctx, dataset, status, None, why).await
+        }
+        Reply::Lost | Reply::Ambiguous(_) | Reply::Gone | Reply::Conflict | Reply::TooLarge(_) => {
+            Some(Duration::from_secs(1))
+        }
+    }
 }
 
 /// A newer edit takes the place of an operation that has not begun.
@@ -207,7 +264,14 @@ async fn supersede(ctx: &Ctx, dataset: &Dataset, name: &str) {
     }
 }
 
-async fn create(ctx: &Ctx, dataset: &Dataset, after: &str, name: &str, due: &Due) -> Result<(), Reply> {
+async fn create(
+    ctx: &Ctx,
+    dataset: &Dataset,
+    after: &str,
+    name: &str,
+    due: &Due,
+    control: Control,
+) -> Result<(), Reply> {
     let run_after = unfinished(ctx, dataset, after)
         .then(|| RunAfter { name: after.to_owned(), on: Ended::Finished })
         .filter(|r| r.name != name);
@@ -221,7 +285,7 @@ async fn create(ctx: &Ctx, dataset: &Dataset, after: &str, name: &str, due: &Due
         retry_policy: RetryPolicy::default(),
         ttl_after_finished_seconds: Some(TTL_S),
         approval: Approval::default(),
-        control: Control::default(),
+        control,
     };
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
@@ -277,7 +341,10 @@ async fn leave(ctx: &Ctx, dataset: &Dataset, cluster: Option<Arc<CacheCluster>>)
     show::mirror(ctx, dataset, &mut status);
     let nothing = DatasetSpec { mounts: Vec::new(), ..dataset.spec.clone() };
     let due = plan::next(&nothing, &BTreeMap::new(), &status);
-    let late = for_ms >= ctx.config.cleanup_bound_ms;
+    // Clocks differ: whatever the time of the server means here, a while has to pass by this process' own clock too.
+    let (uid, now) = (dataset.metadata.uid.as_deref().unwrap_or_default(), ctx.clock.instant());
+    let seen_ms = ms_between(ctx.gone.first_seen(uid, now), now);
+    let late = for_ms >= ctx.config.cleanup_bound_ms && seen_ms >= ctx.config.cleanup_bound_ms / 10;
     if cluster.is_none() || late || (due.is_none() && status.mounts.is_empty()) {
         if !status.mounts.is_empty() {
             let name = dataset.metadata.name.as_deref().unwrap_or_default();
@@ -286,6 +353,9 @@ async fn leave(ctx: &Ctx, dataset: &Dataset, cluster: Option<Arc<CacheCluster>>)
         return drop_finalizer(ctx, dataset).await;
     }
     let left = Duration::from_millis((ctx.config.cleanup_bound_ms - for_ms).max(1_000).unsigned_abs());
+    if let Some(wait) = create_noted(ctx, dataset, &status, due.as_ref()).await {
+        return Some(wait.min(left));
+    }
     let wait = match due {
         Some(due) => act(ctx, dataset, status, due).await,
         None => show::write(ctx, dataset, status, cluster.as_deref(), None).await,
@@ -304,7 +374,9 @@ async fn add_finalizer(ctx: &Ctx, dataset: &Dataset) -> Option<Duration> {
 }
 
 async fn drop_finalizer(ctx: &Ctx, dataset: &Dataset) -> Option<Duration> {
-    ctx.looks.forget(dataset.metadata.uid.as_deref().unwrap_or_default());
+    let uid = dataset.metadata.uid.as_deref().unwrap_or_default();
+    ctx.looks.forget(uid);
+    ctx.gone.forget(uid);
     let present = dataset.metadata.finalizers.clone().unwrap_or_default();
     let rest: Vec<&str> = present.iter().map(String::as_str).filter(|f| *f != FINALIZER).collect();
     change_finalizers(ctx, dataset, &rest).await

@@ -6,7 +6,7 @@
 //!   wanted + status            --next----> the one mount that is due: what is to go first, then by path
 //! ```
 
-use crate::api::dataset::{DatasetSpec, DatasetStatus};
+use crate::api::dataset::{DatasetSpec, DatasetStatus, MountStatus};
 use chrono::{DateTime, Utc};
 use ratchet_state_machine::canonical;
 use ratchet_state_machine::ids::hash;
@@ -42,8 +42,7 @@ pub fn next(spec: &DatasetSpec, versions: &BTreeMap<String, String>, status: &Da
     let gone =
         status.mounts.iter().find(|m| !m.handled.is_empty() && !spec.mounts.iter().any(|w| w.path == m.path));
     if let Some(gone) = gone {
-        let unmount = UnmountSpec { path: gone.path.clone(), recursive: false, when_in_use: WhenInUse::Wait };
-        return Some(Due { path: gone.path.clone(), value: String::new(), arm: ArmSpec::Unmount(unmount) });
+        return Some(unmount(gone.path.clone()));
     }
     let mut mounts: Vec<_> = spec.mounts.iter().collect();
     mounts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -58,6 +57,24 @@ pub fn next(spec: &DatasetSpec, versions: &BTreeMap<String, String>, status: &Da
             arm: ArmSpec::Mount(spec.mount(mount, ours)),
         })
     })
+}
+
+/// What a mount that is noted asks for, made anew from the spec. The caller has seen that nothing else is due for it.
+#[must_use]
+pub fn again(spec: &DatasetSpec, noted: &MountStatus) -> Due {
+    let path = noted.path.clone();
+    match spec.mounts.iter().find(|m| m.path == path).filter(|_| !noted.handled.is_empty()) {
+        // It may take the place of what an operation before it has mounted there, and of nothing else.
+        Some(mount) => {
+            Due { path, value: noted.handled.clone(), arm: ArmSpec::Mount(spec.mount(mount, noted.ours)) }
+        }
+        None => unmount(path),
+    }
+}
+
+fn unmount(path: String) -> Due {
+    let arm = UnmountSpec { path: path.clone(), recursive: false, when_in_use: WhenInUse::Wait };
+    Due { path, value: String::new(), arm: ArmSpec::Unmount(arm) }
 }
 
 /// Whether the cache is to look for files now: after each change of the mounts, once all are there, and every so often.
@@ -96,7 +113,7 @@ pub fn operation_name(dataset: &str, uid: &str, handled: i64, due: &Due) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::dataset::{DatasetMount, MetadataPolicy, MountStatus, SyncStatus};
+    use crate::api::dataset::{DatasetMount, MetadataPolicy, SyncStatus};
     use ratchet_state_machine::spec::{MountOption, SecretKey, ValueFrom};
 
     fn mount(path: &str, uri: &str) -> DatasetMount {

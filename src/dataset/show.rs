@@ -1,7 +1,7 @@
 //! What a dataset shows: how the operations of its mounts stand, what the live table says of them, and how much of it is
 //! cached. Nothing is written when nothing moved.
 
-use super::{Blocked, api, look, operation};
+use super::{Blocked, CREATING, api, look, operation};
 use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, SYNCED, Wanted};
 use crate::api::dataset::MountStatus;
 use crate::api::{CacheCluster, Dataset, DatasetStatus};
@@ -32,7 +32,10 @@ pub fn mirror(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus) {
                 mount.message = if message.is_empty() { ended() } else { message };
                 mount.reason = if reason.is_empty() { phase.name().into() } else { reason };
             }
-            Some(_) | None => (mount.reason, mount.message) = (reason, message),
+            Some(_) | None => {
+                mount.phase = if mount.handled.is_empty() { "Unmounting" } else { "Mounting" }.into();
+                (mount.reason, mount.message) = (reason, message);
+            }
         }
     }
     status.mounts.retain(|m| m.phase != GONE);
@@ -85,9 +88,20 @@ pub async fn write(
         }
         measure(ctx, dataset, cluster, &mut status).await;
     }
+    describe(ctx, dataset, &mut status, blocked.as_ref());
+    if dataset.status.as_ref() != Some(&status)
+        && let Err(wait) = put(ctx, dataset, status).await
+    {
+        return wait;
+    }
+    Some(ctx.config.probe_every)
+}
+
+/// Phase and conditions, by how the mounts stand.
+pub fn describe(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus, blocked: Option<&Blocked>) {
     let generation = dataset.metadata.generation.unwrap_or(0);
     let deleting = dataset.metadata.deletion_timestamp.is_some();
-    let (phase, reason, message) = verdict(&status, blocked.as_ref(), deleting);
+    let (phase, reason, message) = verdict(status, blocked, deleting);
     status.phase = phase.into();
     status.observed_generation = generation;
     let odd = status.mounts.iter().find(|m| matches!(m.phase.as_str(), "Failed" | MISSING));
@@ -97,17 +111,11 @@ pub async fn write(
         ((if settled { "Applied" } else { "InProgress" }).into(), String::new())
     });
     let wanted = [
-        synced_as(ctx, dataset, &status),
+        synced_as(ctx, dataset, status),
         Wanted::new(READY, phase == "Bound", &reason, message),
         Wanted::new(SPEC_NOT_APPLIED, odd.is_some(), &why, what),
     ];
     status.conditions = conditions::apply(&status.conditions, &wanted, generation, ctx.clock.now());
-    if dataset.status.as_ref() != Some(&status)
-        && let Err(wait) = put(ctx, dataset, status).await
-    {
-        return wait;
-    }
-    Some(ctx.config.probe_every)
 }
 
 /// Whether the cache has looked for all files since the mounts are as they are.
@@ -159,7 +167,7 @@ fn verdict(
         let (reason, message) = of(m);
         return ("NotBound", reason, message);
     }
-    if let Some(m) = is("Mounting").or_else(|| is("Unmounting")) {
+    if let Some(m) = is(CREATING).or_else(|| is("Mounting")).or_else(|| is("Unmounting")) {
         let phase = if is(MOUNTED).is_some() { "Updating" } else { "Pending" };
         let reason = if m.reason.is_empty() { m.phase.clone() } else { m.reason.clone() };
         return (phase, reason, format!("{} by {}", m.path, m.operation));

@@ -1,6 +1,7 @@
 //! The plan of a seed, drawn. The order of the draws is part of what a seed means: who changes it gives every seed another
 //! history.
 
+use super::datasets::{self, DATASETS_FROM};
 use super::plan::{
     Asked, CrashPoint, Happening, MOUNTS, MOUNTS_FROM, PATHS, Plan, Protection, STORES, Weather, long, spec,
 };
@@ -33,6 +34,9 @@ impl Plan {
         plan.quiet_ms = if seed.is_multiple_of(64) { 600_000 } else { 30_000 };
         if seed >= MOUNTS_FROM {
             mounts(&mut plan);
+        }
+        if seed >= DATASETS_FROM {
+            datasets::draw(&mut plan);
         }
         plan
     }

@@ -11,7 +11,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod call;
-pub mod draw;
+pub mod datasets;
+mod draw;
 pub mod end;
 pub mod engine;
 pub mod link;
@@ -24,6 +25,7 @@ pub mod time;
 pub mod world;
 
 #[allow(unused_imports, reason = "each test binary uses its own part")]
+pub use datasets::DATASETS_FROM;
 pub use plan::{MOUNTS_FROM, Plan};
 #[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use run::{Report, run};

@@ -97,6 +97,10 @@ pub enum Happening {
     ForceDelete(usize),
     /// A person puts another operation of the same name in its place.
     Replace(usize),
+    /// A person gives the Dataset these mounts; the first one creates it.
+    EditDataset(Value),
+    /// A person deletes the Dataset.
+    DeleteDataset,
 }
 
 impl Happening {
@@ -170,6 +174,8 @@ pub struct Plan {
     pub rules: bool,
     /// The replicas are stopped as by SIGTERM in the end.
     pub drain: bool,
+    /// The replicas look after Datasets.
+    pub datasets: bool,
     /// How the protocol is broken.
     pub mutation: Option<Mutation>,
 }
@@ -219,6 +225,7 @@ impl Plan {
             history: 4_096,
             rules: false,
             drain: false,
+            datasets: false,
             mutation: None,
         }
     }
@@ -230,6 +237,8 @@ impl Plan {
             | Happening::Delete(_)
             | Happening::ForceDelete(_)
             | Happening::Replace(_)
+            | Happening::EditDataset(_)
+            | Happening::DeleteDataset
             | Happening::ForeignLoad(_) => true,
             Happening::Crash(..)
             | Happening::Pause(..)
@@ -290,6 +299,8 @@ impl Plan {
             | Happening::WorkerRestart(_)
             | Happening::Evict(_)
             | Happening::ForeignLoad(_)
+            | Happening::EditDataset(_)
+            | Happening::DeleteDataset
             | Happening::LockDeleted => false,
         };
         self.happenings.iter().any(|(_, h)| touches(h))

@@ -29,7 +29,7 @@ fn config(plan: &Plan, replica: usize) -> Config {
         watch: WatchOptions { spread: plan.seed.wrapping_add(replica as u64), ..WatchOptions::default() },
         mutation: plan.mutation,
         // Their watch would give every seed another history.
-        datasets: false,
+        datasets: plan.datasets,
         ..Config::default()
     }
 }

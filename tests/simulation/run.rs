@@ -1,5 +1,6 @@
 //! One seed from beginning to end: the storm, the calm, the settling, the quiet, and what is asked in the end.
 
+use super::datasets;
 use super::end::{ends, in_the_end};
 use super::oracle::{overlap, settled};
 use super::plan::{FILES, Happening, Plan};
@@ -92,7 +93,7 @@ async fn scenario(plan: &Plan, keep_trace: bool) -> Report {
             world.judge().object(format!("{uri}: {code} {answer}"));
         }
     }
-    if plan.asked.iter().any(super::plan::Asked::may_fail) {
+    if plan.datasets || plan.asked.iter().any(super::plan::Asked::may_fail) {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"},
             "stringData": {"id": SECRET}});
         world.by_hand("POST", "/api/v1/namespaces/ns/secrets", &secret);
@@ -249,6 +250,8 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
                 world.by_hand("DELETE", &uri, &Value::Null);
             }
         }
+        Happening::EditDataset(mounts) => datasets::edit(world, mounts),
+        Happening::DeleteDataset => datasets::delete(world),
         Happening::Edit(i, patch) => {
             world.by_hand("PATCH", &operation(*i), patch);
         }
@@ -303,6 +306,9 @@ async fn settle(world: &World, plan: &Plan) -> i64 {
 
 /// Every load that is there has its operation.
 fn all_there(world: &World, plan: &Plan) -> bool {
+    if plan.datasets && !datasets::settled(world) {
+        return false;
+    }
     if plan.asked.iter().all(|a| !a.as_load) {
         return true;
     }

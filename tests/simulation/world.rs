@@ -1,16 +1,15 @@
 //! One simulated world: an API server, a cache, true time, the weather, the account of everything that was sent.
 
+use super::datasets;
 use super::oracle::{Landed, Oracle};
-use super::plan::{FILES, Plan, Protection, STORES, Weather};
+use super::plan::{FILES, Plan, Protection, Weather};
 use super::rng::Rng;
 use super::time::Time;
 use bytes::Bytes;
 use ratchet_simulator::api::{Change, Options, Reply, Request, Server, User};
-use ratchet_simulator::cache::{Cache, Memory, Profile, UfsError, UnderStorage};
+use ratchet_simulator::cache::{Cache, Memory, Profile};
 use ratchet_simulator::schema::Rules;
 use ratchet_state_machine::effect::{Answer, Query};
-use ratchet_state_machine::mounts::Standing;
-use ratchet_state_machine::spec::{ArmSpec, OperationSpec};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -129,17 +128,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The store at an address.
-fn store(uri: &str) -> Result<Arc<dyn UnderStorage>, UfsError> {
-    let (_, files) =
-        STORES.iter().find(|(at, _)| *at == uri).ok_or_else(|| UfsError::NotFound(uri.to_owned()))?;
-    let store = Memory::default();
-    for (path, size) in *files {
-        store.put(path, vec![u8::try_from(*size).unwrap_or(1); *size]);
-    }
-    Ok(Arc::new(store))
-}
-
 impl World {
     /// The world of a plan, with the kinds installed and a namespace `ns`.
     pub fn new(plan: &Plan, keep_trace: bool) -> Arc<Self> {
@@ -184,7 +172,7 @@ impl World {
             time,
             server,
             cache: Cache::new("cache-of-the-simulation", profile, Arc::new(files))
-                .with_stores("sim://root", store),
+                .with_stores("sim://root", datasets::store),
             protection: plan.protection,
             oracle,
             replicas: (0..plan.replicas).map(|_| Outside::default()).collect(),
@@ -351,7 +339,7 @@ impl World {
         if self.time.ms() - self.disturbed.0.load(Ordering::Relaxed) < self.disturbed.1 {
             return;
         }
-        self.mounted_as_asked(object);
+        datasets::succeeded(self, object);
         for arm in ["load", "free"] {
             let paths = object["spec"]["operation"][arm]["paths"].as_array().into_iter().flatten();
             let paths: Vec<String> = paths.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -366,26 +354,6 @@ impl World {
                     self.judge().object(why);
                 }
             }
-        }
-    }
-
-    /// The same for what is about the mount table.
-    fn mounted_as_asked(&self, object: &Value) {
-        let asked = &object["spec"]["operation"];
-        if asked["mount"].is_null() && asked["unmount"].is_null() {
-            return;
-        }
-        let spec: Result<OperationSpec, _> = serde_json::from_value(object["spec"].clone());
-        let table = self.cache_now().inspect(&Query::Mounts { count: None, secrets: false });
-        let (Ok(spec), Ok(Answer::Mounts(table))) = (spec, table) else { return };
-        let stands = match &spec.operation {
-            ArmSpec::Mount(wanted) => table.standing(wanted) == Standing::AsWanted,
-            ArmSpec::Unmount(_) => table.next_to_unmount(&spec) == Ok(None),
-            ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Sync(_) => true,
-        };
-        if !stands {
-            let name = object["metadata"]["name"].clone();
-            self.judge().object(format!("{name}: succeeded, and the table shows {:?}", table.mounts));
         }
     }
 
