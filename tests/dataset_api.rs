@@ -249,6 +249,20 @@ async fn a_newer_edit_takes_the_place_of_one_that_waits() {
     edit(&stage, "d", json!({"mounts": [{"path": "/a", "uri": "s3://a", "shared": true}]})).await;
     until(&stage, "d", "edited", |s| s.handled == 3).await;
     stage.ends(&waiting.mounts[0].operation, Phase::Cancelled).await;
+    // An operation that somebody deletes is missed, and another edit makes another one.
+    let both = json!([{"path": "/a", "uri": "s3://a", "readOnly": true, "shared": true}]);
+    edit(&stage, "d", json!({"mounts": both})).await;
+    let status = until(&stage, "d", "waiting", |s| s.handled == 4 && s.mounts[0].phase == "Mounting").await;
+    let operations: Api<DataOperation> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
+    operations.delete(&status.mounts[0].operation, &DeleteParams::default()).await.expect("deleted");
+    until(&stage, "d", "Failed", |s| s.phase == "Failed" && !s.mounts[0].reason.is_empty()).await;
+    edit(
+        &stage,
+        "d",
+        json!({"mounts": [{"path": "/a", "uri": "s3://a", "readOnly": false, "shared": true}]}),
+    )
+    .await;
+    until(&stage, "d", "edited", |s| s.handled == 5).await;
     stage.control("busy", json!({"cancel": true})).await;
     bound(&stage, "d").await;
     assert_eq!(mounts(&stage), ["/a s3://a"]);

@@ -90,7 +90,8 @@ pub fn sync_due(spec: &DatasetSpec, status: &DatasetStatus, now: DateTime<Utc>) 
     let paths = status.mounts.iter().map(|m| m.path.clone()).collect();
     (changed || old).then(|| Due {
         path: String::new(),
-        value: "sync".into(),
+        // One that was created and not noted before another edit came is another one: its paths are others.
+        value: format!("sync {}", status.handled),
         arm: ArmSpec::Sync(SyncSpec { paths }),
     })
 }

@@ -4,12 +4,13 @@
 use super::{Blocked, CREATING, api, look, operation};
 use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, SYNCED, Wanted};
 use crate::api::dataset::MountStatus;
-use crate::api::{CacheCluster, Dataset, DatasetStatus};
+use crate::api::{CacheCluster, DataOperation, Dataset, DatasetStatus};
 use crate::cache::Key;
 use crate::controller::Ctx;
 use crate::controller::cluster::size as readable;
 use crate::controller::reply::Reply;
-use crate::controller::write::{self, Part};
+use crate::controller::write::{self, Part, get};
+use kube::Api;
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::time::Duration;
@@ -44,6 +45,28 @@ pub fn mirror(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus) {
     }
 }
 
+/// An operation that somebody deleted leaves its mount as nobody knows how: a consistent read tells.
+async fn deleted(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus) {
+    let api: Api<DataOperation> =
+        Api::namespaced(ctx.client.clone(), dataset.metadata.namespace.as_deref().unwrap_or_default());
+    let waits = |m: &&mut MountStatus| matches!(m.phase.as_str(), "Mounting" | "Unmounting");
+    for mount in status.mounts.iter_mut().filter(waits) {
+        if operation(ctx, dataset, &mount.operation).is_some() {
+            continue;
+        }
+        match get(ctx, &api, &mount.operation).await {
+            Ok(None) => {
+                mount.phase = "Failed".into();
+                mount.reason = "OperationDeleted".into();
+                mount.message = format!("{} was deleted; edit the mount to try again", mount.operation);
+            }
+            Ok(Some(op)) => ctx.changed_operation(&ctx.operations.replace(op)),
+            // The next look asks again.
+            Err(_) => {}
+        }
+    }
+}
+
 const MOUNTED: &str = "Mounted";
 const GONE: &str = "Gone";
 const MISSING: &str = "Missing";
@@ -75,6 +98,7 @@ pub async fn write(
     let before: Vec<String> = status.mounts.iter().map(|m| m.phase.clone()).collect();
     let synced = status.sync.phase.clone();
     mirror(ctx, dataset, &mut status);
+    deleted(ctx, dataset, &mut status).await;
     if status.sync.phase != synced {
         // What it found is looked at now.
         ctx.looks.forget(dataset.metadata.uid.as_deref().unwrap_or_default());

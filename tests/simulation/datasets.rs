@@ -13,9 +13,6 @@ use ratchet_state_machine::spec::{ArmSpec, OperationSpec};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// From this seed on, plans have a Dataset too, and replicas that look after it.
-pub const DATASETS_FROM: u64 = 20_000_000;
-
 /// Where the Dataset mounts, and what: no two of these are ever in each other's way.
 const PLACES: [(&str, [&str; 2]); 2] =
     [("/d", ["sim://ds-a", "sim://ds-b"]), ("/dd", ["sim://ds-c", "sim://ds-d"])];

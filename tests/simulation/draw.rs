@@ -1,9 +1,10 @@
 //! The plan of a seed, drawn. The order of the draws is part of what a seed means: who changes it gives every seed another
 //! history.
 
-use super::datasets::{self, DATASETS_FROM};
+use super::datasets;
 use super::plan::{
-    Asked, CrashPoint, Happening, MOUNTS, MOUNTS_FROM, PATHS, Plan, Protection, STORES, Weather, long, spec,
+    Asked, CrashPoint, DATASETS_FROM, Happening, MOUNTS, MOUNTS_FROM, PATHS, Plan, Protection, STORES,
+    Weather, long, spec,
 };
 use super::rng::Rng;
 use serde_json::{Value, json};

@@ -25,7 +25,6 @@ pub mod time;
 pub mod world;
 
 #[allow(unused_imports, reason = "each test binary uses its own part")]
-pub use datasets::DATASETS_FROM;
-pub use plan::{MOUNTS_FROM, Plan};
+pub use plan::{DATASETS_FROM, MOUNTS_FROM, Plan};
 #[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use run::{Report, run};

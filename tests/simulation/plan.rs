@@ -207,6 +207,9 @@ pub const STORES: [(&str, &[(&str, usize)]); 3] = [
 /// From this seed on, plans have mounts too; those below keep the histories that they had before there were any.
 pub const MOUNTS_FROM: u64 = 10_000_000;
 
+/// From this seed on, plans have a Dataset too, and replicas that look after it.
+pub const DATASETS_FROM: u64 = 20_000_000;
+
 impl Plan {
     /// One replica, nothing asked for, nothing that goes wrong.
     pub fn calm(seed: u64) -> Self {
