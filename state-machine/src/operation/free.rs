@@ -9,11 +9,11 @@
 //! in the under-storage; Alluxio refuses to free what is not persisted. Irreversible point: the first intent; a
 //! cancel that comes later is noted and the operation runs to its end. Progress: bytes.
 
+use super::Called;
 use super::arm::{Act, Arm, Next, View};
 use crate::decision::{Progress, WaitingOn};
-use crate::effect::{Answer, Effect, Intent, Outcome, Query, TroubleKind};
+use crate::effect::{Answer, Effect, Intent, Query, TroubleKind};
 use crate::machine::{Edge, Illegal, edge};
-use crate::observation::IntentView;
 use crate::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
 
@@ -229,23 +229,16 @@ fn preflight(answer: Option<&Answer>) -> Act<FreeEvent> {
 }
 
 fn freeing(path: usize, view: &View<'_>) -> Act<FreeEvent> {
-    match (view.outcome, view.intent_view) {
-        (Some(Outcome::Done(_)), _) => freed(path, view, "accepted"),
+    match super::called(view) {
+        Called::Accepted(_) => freed(path, view, "accepted"),
         // The cache has never heard of the path (any more: a master that failed over may have lost it), so nothing of it
         // is cached. Whether the path exists at all was asked before; the last look reads it back.
-        (Some(Outcome::Refused { reason, .. }), _) if reason == TroubleKind::NotFound.reason() => {
+        Called::Refused { reason, .. } if reason == TroubleKind::NotFound.reason() => {
             freed(path, view, "unknown")
         }
-        (Some(Outcome::Refused { reason, message, retryable }), _) => {
-            super::refused(reason, message, *retryable)
-        }
-        (Some(Outcome::Unknown { .. }) | None, IntentView::Landing { remaining_ms }) => {
-            Act::Await(WaitingOn::Settling { remaining_ms })
-        }
-        (
-            Some(Outcome::Unknown { .. }) | None,
-            IntentView::None | IntentView::Sendable | IntentView::Expired,
-        ) => Act::Intend { effect: Effect::Free { path }, because: "not freed yet".into() },
+        Called::Refused { reason, message, retryable } => super::refused(reason, message, retryable),
+        Called::Landing(waiting) => Act::Await(waiting),
+        Called::Open => Act::Intend { effect: Effect::Free { path }, because: "not freed yet".into() },
     }
 }
 

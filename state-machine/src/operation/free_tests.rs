@@ -1,8 +1,10 @@
 use super::*;
 use crate::decision::Decision;
+use crate::effect::Outcome;
 use crate::effect::{Receipt, TreeView};
 use crate::lifecycle::step::Shared;
 use crate::lifecycle::{Folded, decide, query};
+use crate::observation::IntentView;
 use crate::observation::Observation;
 use crate::operation::Event;
 use crate::testing::{calm, free, freeing, intending};

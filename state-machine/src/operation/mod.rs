@@ -11,9 +11,10 @@ pub mod sync;
 pub mod unmount;
 
 use crate::decision::WaitingOn;
-use crate::effect::{Effect, Trouble};
+use crate::effect::{Effect, Outcome, Receipt, Trouble};
 use crate::lifecycle::step::{self, Shared, Step};
 use crate::machine::{Edge, Illegal, Phase};
+use crate::observation::IntentView;
 use crate::spec::ArmSpec;
 use arm::{Act, Arm};
 use serde::{Deserialize, Serialize};
@@ -328,6 +329,42 @@ fn again<E>(view: &arm::View<'_>, effect: Effect, why: &str) -> Act<E> {
         return Act::Retry { reason: "WorkLost", message: format!("{why} at once") };
     }
     Act::Intend { effect, because: why.into() }
+}
+
+/// How the call of a step stands.
+enum Called<'a> {
+    /// The engine accepted it.
+    Accepted(&'a Receipt),
+    /// The engine said no, and nothing changed.
+    Refused {
+        /// Condition reason.
+        reason: &'a str,
+        /// Sentence.
+        message: &'a str,
+        /// Another attempt can help.
+        retryable: bool,
+    },
+    /// It was made, and may still take effect.
+    Landing(WaitingOn),
+    /// It was not made, or whatever was made has landed or never will: it is to be made.
+    Open,
+}
+
+/// The outcome of the intent's effect comes first, then the wait until nothing can land any more.
+fn called<'a>(view: &arm::View<'a>) -> Called<'a> {
+    match (view.outcome, view.intent_view) {
+        (Some(Outcome::Done(receipt)), _) => Called::Accepted(receipt),
+        (Some(Outcome::Refused { reason, message, retryable }), _) => {
+            Called::Refused { reason, message, retryable: *retryable }
+        }
+        (Some(Outcome::Unknown { .. }) | None, IntentView::Landing { remaining_ms }) => {
+            Called::Landing(WaitingOn::Settling { remaining_ms })
+        }
+        (
+            Some(Outcome::Unknown { .. }) | None,
+            IntentView::None | IntentView::Sendable | IntentView::Expired,
+        ) => Called::Open,
+    }
 }
 
 /// What every arm does about a refusal.

@@ -14,12 +14,12 @@
 //! Undo: an `unmount`. Irreversible point: the first intent; a later cancel is noted. Data safety: what is replaced is
 //! unmounted only when the store has everything of it. Progress: none, each call takes seconds.
 
+use super::Called;
 use super::arm::{Act, Arm, Next, View};
 use crate::decision::WaitingOn;
-use crate::effect::{Answer, Effect, Intent, Outcome, Query};
+use crate::effect::{Answer, Effect, Intent, Query};
 use crate::machine::{Edge, Illegal, edge};
 use crate::mounts::{MountTable, Standing};
-use crate::observation::IntentView;
 use crate::spec::{ArmSpec, MountSpec, OperationSpec};
 use serde::{Deserialize, Serialize};
 
@@ -314,21 +314,14 @@ fn replace(table: &MountTable, spec: &OperationSpec, uri: &str) -> Act<MountEven
 
 /// One call, until the engine has accepted it.
 fn calling(effect: Effect, view: &View<'_>) -> Act<MountEvent> {
-    match (view.outcome, view.intent_view) {
-        (Some(Outcome::Done(receipt)), _) => {
+    match super::called(view) {
+        Called::Accepted(receipt) => {
             let because = if receipt.attached { "it was so already" } else { "accepted" };
             Act::Record { event: MountEvent::Accepted {}, because: because.into(), intend: None }
         }
-        (Some(Outcome::Refused { reason, message, retryable }), _) => {
-            super::refused(reason, message, *retryable)
-        }
-        (Some(Outcome::Unknown { .. }) | None, IntentView::Landing { remaining_ms }) => {
-            Act::Await(WaitingOn::Settling { remaining_ms })
-        }
-        (
-            Some(Outcome::Unknown { .. }) | None,
-            IntentView::None | IntentView::Sendable | IntentView::Expired,
-        ) => Act::Intend { effect, because: "not accepted yet".into() },
+        Called::Refused { reason, message, retryable } => super::refused(reason, message, retryable),
+        Called::Landing(waiting) => Act::Await(waiting),
+        Called::Open => Act::Intend { effect, because: "not accepted yet".into() },
     }
 }
 

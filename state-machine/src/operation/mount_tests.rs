@@ -1,9 +1,11 @@
 use super::*;
 use crate::decision::Decision;
+use crate::effect::Outcome;
 use crate::effect::{Receipt, Trouble, TroubleKind};
 use crate::lifecycle::step::Shared;
 use crate::lifecycle::{Folded, decide, query};
 use crate::mounts::MountView;
+use crate::observation::IntentView;
 use crate::observation::Observation;
 use crate::operation::Event;
 use crate::spec::{Force, MountOption, SecretKey, ValueFrom};

@@ -8,12 +8,12 @@
 //! Lock: shared, scope = the paths. Effect: class (d) on Alluxio; a repeat finds nothing new. Undo: none is needed, what
 //! is known harms nobody; a cancel stops the search. Irreversible point: none. Progress: entries, without a total.
 
+use super::Called;
 use super::arm::{Act, Arm, Next, View};
 use crate::decision::{Progress, WaitingOn};
-use crate::effect::{Answer, Effect, Intent, MetadataView, Outcome, Query};
+use crate::effect::{Answer, Effect, Intent, MetadataView, Query};
 use crate::lifecycle::cut;
 use crate::machine::{Edge, Illegal, edge};
-use crate::observation::IntentView;
 use crate::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
 
@@ -241,22 +241,17 @@ impl Arm for Sync {
 
 /// The search is to be asked for, or was, and the reply is not recorded yet.
 fn ask(path: usize, view: &View<'_>) -> Act<SyncEvent> {
-    match (view.outcome, view.intent_view) {
-        (Some(Outcome::Done(receipt)), _) => Act::Record {
+    match super::called(view) {
+        Called::Accepted(receipt) => Act::Record {
             event: SyncEvent::Requested { task: receipt.task },
             because: "accepted".into(),
             intend: None,
         },
-        (Some(Outcome::Refused { reason, message, retryable }), _) => {
-            super::refused(reason, message, *retryable)
+        Called::Refused { reason, message, retryable } => super::refused(reason, message, retryable),
+        Called::Landing(waiting) => Act::Await(waiting),
+        Called::Open => {
+            Act::Intend { effect: Effect::LoadMetadata { path }, because: "not asked for yet".into() }
         }
-        (Some(Outcome::Unknown { .. }) | None, IntentView::Landing { remaining_ms }) => {
-            Act::Await(WaitingOn::Settling { remaining_ms })
-        }
-        (
-            Some(Outcome::Unknown { .. }) | None,
-            IntentView::None | IntentView::Sendable | IntentView::Expired,
-        ) => Act::Intend { effect: Effect::LoadMetadata { path }, because: "not asked for yet".into() },
     }
 }
 

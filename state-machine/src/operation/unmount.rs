@@ -12,13 +12,13 @@
 //! `control.force` gives them up, and they are counted again right before the call. Undo: a `mount`. Irreversible point:
 //! the first intent; a later cancel is noted. Progress: mounts.
 
+use super::Called;
 use super::arm::{Act, Arm, Next, View};
 use crate::decision::WaitingOn;
-use crate::effect::{Answer, Effect, Intent, Outcome, Query, TroubleKind};
+use crate::effect::{Answer, Effect, Intent, Query, TroubleKind};
 use crate::lifecycle::cut;
 use crate::machine::{Edge, Illegal, edge};
 use crate::mounts::MountTable;
-use crate::observation::IntentView;
 use crate::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
 
@@ -265,22 +265,17 @@ fn unmounting(view: &View<'_>) -> Act<UnmountEvent> {
         because: because.into(),
         intend: None,
     };
-    match (view.outcome, view.intent_view) {
-        (Some(Outcome::Done(_)), _) => unmounted("accepted"),
+    match super::called(view) {
+        Called::Accepted(_) => unmounted("accepted"),
         // Somebody was faster; the next look reads it back.
-        (Some(Outcome::Refused { reason, .. }), _) if reason == TroubleKind::NotFound.reason() => {
+        Called::Refused { reason, .. } if reason == TroubleKind::NotFound.reason() => {
             unmounted("it was gone already")
         }
-        (Some(Outcome::Refused { reason, message, retryable }), _) => {
-            super::refused(reason, message, *retryable)
+        Called::Refused { reason, message, retryable } => super::refused(reason, message, retryable),
+        Called::Landing(waiting) => Act::Await(waiting),
+        Called::Open => {
+            Act::Intend { effect: Effect::Unmount { path: 0 }, because: "not accepted yet".into() }
         }
-        (Some(Outcome::Unknown { .. }) | None, IntentView::Landing { remaining_ms }) => {
-            Act::Await(WaitingOn::Settling { remaining_ms })
-        }
-        (
-            Some(Outcome::Unknown { .. }) | None,
-            IntentView::None | IntentView::Sendable | IntentView::Expired,
-        ) => Act::Intend { effect: Effect::Unmount { path: 0 }, because: "not accepted yet".into() },
     }
 }
 

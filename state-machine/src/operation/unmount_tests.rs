@@ -1,9 +1,11 @@
 use super::*;
 use crate::decision::Decision;
+use crate::effect::Outcome;
 use crate::effect::Receipt;
 use crate::lifecycle::step::Shared;
 use crate::lifecycle::{Folded, decide};
 use crate::mounts::MountView;
+use crate::observation::IntentView;
 use crate::observation::{LockView, Observation};
 use crate::operation::{Event, State};
 use crate::spec::{ArmSpec, Force, WhenInUse};

@@ -6,7 +6,7 @@ use crate::decision::{Progress, WaitingOn};
 use crate::effect::{Answer, Effect, Health, JobState, JobView, MetadataView, Outcome, TreeView};
 use crate::observation::IntentView;
 use crate::operation::arm::{Act, View};
-use crate::operation::{again, refused, trouble, unanswered};
+use crate::operation::{Called, again, called, refused, trouble, unanswered};
 use crate::spec::{ArmSpec, LoadSpec};
 
 /// What to do in this step.
@@ -64,20 +64,17 @@ fn preflight(spec: &LoadSpec, answer: Option<&Answer>) -> Act<LoadEvent> {
 
 /// The metadata of a path is to be asked for, or was, and the reply is not recorded yet.
 fn ask_metadata(path: usize, view: &View<'_>) -> Act<LoadEvent> {
-    match (view.outcome, view.intent_view) {
-        (Some(Outcome::Done(receipt)), _) => Act::Record {
+    match called(view) {
+        Called::Accepted(receipt) => Act::Record {
             event: LoadEvent::MetadataRequested { task: receipt.task },
             because: "accepted".into(),
             intend: None,
         },
-        (Some(Outcome::Refused { reason, message, retryable }), _) => refused(reason, message, *retryable),
-        (Some(Outcome::Unknown { .. }) | None, IntentView::Landing { remaining_ms }) => {
-            Act::Await(WaitingOn::Settling { remaining_ms })
+        Called::Refused { reason, message, retryable } => refused(reason, message, retryable),
+        Called::Landing(waiting) => Act::Await(waiting),
+        Called::Open => {
+            Act::Intend { effect: Effect::LoadMetadata { path }, because: "metadata not asked for".into() }
         }
-        (
-            Some(Outcome::Unknown { .. }) | None,
-            IntentView::None | IntentView::Sendable | IntentView::Expired,
-        ) => Act::Intend { effect: Effect::LoadMetadata { path }, because: "metadata not asked for".into() },
     }
 }
 
