@@ -169,6 +169,16 @@ fn provoked(mutation: Mutation, seed: u64) -> Plan {
         Mutation::AmbiguousIsDone => {
             Plan { api: Weather { dropped: 100, ..Weather::CALM }, ..scene(seed, vec![all()], Vec::new()) }
         }
+        // An edit comes while nobody knows yet what became of the create or of the note for the one before.
+        Mutation::CreateBeforeNote | Mutation::NameNotTaken => {
+            let mount = |path: &str, uri: &str| {
+                Happening::EditDataset(serde_json::json!([{"path": path, "uri": uri}]))
+            };
+            let api = Weather { late: 200, dropped: 100, ..Weather::CALM };
+            let edits =
+                vec![(500, mount("/d", "sim://ds-a")), (600 + seed * 37 % 2_500, mount("/dd", "sim://ds-c"))];
+            Plan { api, datasets: true, ..scene(seed, Vec::new(), edits) }
+        }
         _ => Plan::of(seed),
     };
     Plan { mutation: Some(mutation), ..plan }

@@ -48,11 +48,15 @@ pub enum Mutation {
     MissingLockIsFree,
     /// What the engine reports is believed; nothing is read back.
     BelieveSuccess,
+    /// The operation of an edit of a Dataset is created before the status says that the edit is handled.
+    CreateBeforeNote,
+    /// A newer edit of a Dataset leaves the name of an operation to whoever is still about to create it.
+    NameNotTaken,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::KeepAttempt,
         Self::ActBeforeIntent,
         Self::SendLate,
@@ -73,6 +77,8 @@ impl Mutation {
         Self::PathsAsStrings,
         Self::MissingLockIsFree,
         Self::BelieveSuccess,
+        Self::CreateBeforeNote,
+        Self::NameNotTaken,
     ];
 }
 

@@ -19,6 +19,7 @@ use crate::cache::Key;
 use crate::cache::kinds::BY_CLUSTER;
 use crate::clock::ms_between;
 use crate::controller::reply::Reply;
+use crate::controller::teeth::Mutation;
 use crate::controller::write::{self, Part};
 use crate::controller::{Ctx, secrets};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -163,7 +164,8 @@ async fn act(ctx: &Ctx, dataset: &Dataset, mut status: DatasetStatus, due: Due) 
     let dataset_name = dataset.metadata.name.as_deref().unwrap_or_default();
     let name = plan::operation_name(dataset_name, uid, status.handled, &due);
     if let Some(last) = status.mounts.iter().find(|m| m.path == due.path) {
-        if last.phase == CREATING && operation(ctx, dataset, &last.operation).is_none() {
+        let taken = ctx.broken(Mutation::NameNotTaken);
+        if last.phase == CREATING && !taken && operation(ctx, dataset, &last.operation).is_none() {
             // Somebody may still be about to create it. With its name taken by one that is cancelled, he cannot.
             let cancel = Control { cancel: true, ..Control::default() };
             let taken = create(ctx, dataset, "", &last.operation, &due, cancel).await;
@@ -174,6 +176,11 @@ async fn act(ctx: &Ctx, dataset: &Dataset, mut status: DatasetStatus, due: Due) 
         supersede(ctx, dataset, &last.operation).await;
     }
     let before = status.operation.clone();
+    if ctx.broken(Mutation::CreateBeforeNote)
+        && let Err(reply) = create(ctx, dataset, &before, &name, &due, Control::default()).await
+    {
+        return not_created(ctx, dataset, status, &name, reply).await;
+    }
     let entry = MountStatus {
         path: due.path.clone(),
         handled: due.value.clone(),

@@ -153,6 +153,10 @@ pub fn in_the_end(world: &World, plan: &Plan) -> Vec<String> {
         if status.phase != "Bound" || forgets {
             continue;
         }
+        let extra = |path: &str| !dataset.spec.mounts.iter().any(|m| m.path == path);
+        if let Some((path, _)) = PLACES.iter().find(|(p, _)| extra(p) && table.at(p).is_some()) {
+            wrong.push(format!("the Dataset is Bound, and {path} is mounted without it"));
+        }
         for mount in &dataset.spec.mounts {
             let stands = table.standing(&dataset.spec.mount(mount, false));
             if stands != Standing::AsWanted {
