@@ -46,17 +46,15 @@ pub async fn of(ctx: &Ctx, op: &DataOperation, effect: &Effect) -> Result<Secret
     }
 }
 
-/// Reads every key that the operation names; each Secret once.
+/// Reads every key that the operation names.
 async fn read(ctx: &Ctx, op: &DataOperation) -> Result<Secrets, Trouble> {
     let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
-    let mut seen: BTreeMap<&str, Secret> = BTreeMap::new();
+    let named = op.spec.operation.secrets();
+    let keys: Vec<&SecretKey> = named.iter().map(|(_, from)| *from).collect();
+    let secrets = fetch(ctx, namespace, &keys).await?;
     let mut values = BTreeMap::new();
-    for (option, from) in op.spec.operation.secrets() {
-        if !seen.contains_key(from.name.as_str()) {
-            seen.insert(&from.name, get(ctx, namespace, &from.name).await?);
-        }
-        let secret = seen.get(from.name.as_str());
-        values.insert(option.to_owned(), value(secret, namespace, from)?);
+    for (option, from) in named {
+        values.insert(option.to_owned(), value(secrets.get(&from.name), namespace, from)?);
     }
     Ok(Secrets::new(values))
 }
@@ -67,25 +65,26 @@ async fn read(ctx: &Ctx, op: &DataOperation) -> Result<Secrets, Trouble> {
 /// # Errors
 /// What is wrong with the first that cannot be used.
 pub async fn versions(ctx: &Ctx, key: &Key, spec: &DatasetSpec) -> Result<BTreeMap<String, String>, Trouble> {
-    let mut versions = BTreeMap::new();
+    let mounts: Vec<_> = spec.mounts.iter().map(|m| spec.mount(m, false)).collect();
+    let keys: Vec<&SecretKey> = mounts.iter().flat_map(|m| m.secrets().map(|(_, from)| from)).collect();
+    let secrets = fetch(ctx, &key.namespace, &keys).await?;
+    let version = |secret: Secret| {
+        let m = secret.metadata;
+        format!("{}@{}", m.uid.unwrap_or_default(), m.resource_version.unwrap_or_default())
+    };
+    Ok(secrets.into_iter().map(|(name, secret)| (name, version(secret))).collect())
+}
+
+/// The Secrets that these keys are of, each read once, once all keys are seen to be there.
+async fn fetch(ctx: &Ctx, namespace: &str, keys: &[&SecretKey]) -> Result<BTreeMap<String, Secret>, Trouble> {
     let mut seen: BTreeMap<String, Secret> = BTreeMap::new();
-    for mount in &spec.mounts {
-        for (_, from) in spec.mount(mount, false).secrets() {
-            if !seen.contains_key(&from.name) {
-                let secret = get(ctx, &key.namespace, &from.name).await?;
-                let m = &secret.metadata;
-                let version = format!(
-                    "{}@{}",
-                    m.uid.as_deref().unwrap_or_default(),
-                    m.resource_version.as_deref().unwrap_or_default()
-                );
-                versions.insert(from.name.clone(), version);
-                seen.insert(from.name.clone(), secret);
-            }
-            value(seen.get(&from.name), &key.namespace, from)?;
+    for from in keys {
+        if !seen.contains_key(&from.name) {
+            seen.insert(from.name.clone(), get(ctx, namespace, &from.name).await?);
         }
+        value(seen.get(&from.name), namespace, from)?;
     }
-    Ok(versions)
+    Ok(seen)
 }
 
 async fn get(ctx: &Ctx, namespace: &str, name: &str) -> Result<Secret, Trouble> {

@@ -152,6 +152,11 @@ fn api(ctx: &Ctx, dataset: &Dataset) -> Api<Dataset> {
     Api::namespaced(ctx.client.clone(), dataset.metadata.namespace.as_deref().unwrap_or_default())
 }
 
+/// The operations beside a dataset.
+pub(crate) fn operations(ctx: &Ctx, dataset: &Dataset) -> Api<DataOperation> {
+    Api::namespaced(ctx.client.clone(), dataset.metadata.namespace.as_deref().unwrap_or_default())
+}
+
 /// The operation of a dataset with this name, where it is known.
 pub(crate) fn operation(ctx: &Ctx, dataset: &Dataset, name: &str) -> Option<Arc<DataOperation>> {
     ctx.operations.get(&Key::new(dataset.metadata.namespace.as_deref().unwrap_or_default(), name))
@@ -256,8 +261,7 @@ async fn supersede(ctx: &Ctx, dataset: &Dataset, name: &str) {
     if !waits || op.spec.control.cancel {
         return;
     }
-    let api: Api<DataOperation> =
-        Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
+    let api = operations(ctx, dataset);
     let ops = json!([
         {"op": "test", "path": "/metadata/uid", "value": op.uid()},
         {"op": "replace", "path": "/spec/control/cancel", "value": true},
@@ -301,8 +305,7 @@ async fn create(
         owner_references: Some(vec![owner(dataset)]),
         ..ObjectMeta::default()
     };
-    let api: Api<DataOperation> =
-        Api::namespaced(ctx.client.clone(), dataset.metadata.namespace.as_deref().unwrap_or_default());
+    let api = operations(ctx, dataset);
     let made = match write::create(ctx, &api, &DataOperation::new(metadata, spec, None)).await {
         Ok(made) => made,
         // It is there, or it may be.

@@ -1,16 +1,15 @@
 //! What a dataset shows: how the operations of its mounts stand, what the live table says of them, and how much of it is
 //! cached. Nothing is written when nothing moved.
 
-use super::{Blocked, CREATING, api, look, operation};
+use super::{Blocked, CREATING, api, look, operation, operations};
 use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, SYNCED, Wanted};
 use crate::api::dataset::MountStatus;
-use crate::api::{CacheCluster, DataOperation, Dataset, DatasetStatus};
+use crate::api::{CacheCluster, Dataset, DatasetStatus};
 use crate::cache::Key;
 use crate::controller::Ctx;
 use crate::controller::cluster::size as readable;
 use crate::controller::reply::Reply;
 use crate::controller::write::{self, Part, get};
-use kube::Api;
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 use std::time::Duration;
@@ -47,8 +46,7 @@ pub fn mirror(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus) {
 
 /// An operation that somebody deleted leaves its mount as nobody knows how: a consistent read tells.
 async fn deleted(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus) {
-    let api: Api<DataOperation> =
-        Api::namespaced(ctx.client.clone(), dataset.metadata.namespace.as_deref().unwrap_or_default());
+    let api = operations(ctx, dataset);
     let waits = |m: &&mut MountStatus| matches!(m.phase.as_str(), "Mounting" | "Unmounting");
     for mount in status.mounts.iter_mut().filter(waits) {
         if operation(ctx, dataset, &mount.operation).is_some() {
