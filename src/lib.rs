@@ -12,6 +12,7 @@ pub mod api;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod controller;
 pub mod dataset;
 #[cfg(feature = "dev")]

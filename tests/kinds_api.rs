@@ -61,7 +61,11 @@ async fn a_dataload_and_a_cachecluster_say_what_is_wrong_with_them() {
         ("a URL", masters(json!(["http://master:19998"])), Some(address)),
         ("a blank", masters(json!(["my master:19998"])), Some(address)),
         ("the second is wrong", masters(json!(["good:1", "bad"])), Some(address)),
-        ("no cache at all", json!({}), Some("spec.attached: Required value")),
+        (
+            "no cache at all",
+            json!({}),
+            Some("set exactly one of attached (a cache that is there) and managed"),
+        ),
         (
             "an engine from elsewhere",
             json!({"engine": "Curvine", "attached": {"masters": ["m:1"]}}),

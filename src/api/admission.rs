@@ -19,6 +19,8 @@ pub fn all() -> Vec<Value> {
         binding("ratchet-records"),
         operations(),
         binding("ratchet-operations"),
+        policy("ratchet-clusters", &[&clusters_rule()], vec![]),
+        binding("ratchet-clusters"),
     ]
 }
 
@@ -49,6 +51,20 @@ fn records_rule() -> Demand {
              ({SYSTEM} || (namespaceObject != null && has(namespaceObject.metadata.deletionTimestamp))))"
         ),
         message: "only the Ratchet controller writes locks and journals",
+    }
+}
+
+/// A managed cache becomes pods that its spec describes: whoever asks for one has to be allowed to make them himself.
+fn clusters_rule() -> Demand {
+    Demand {
+        operations: &["CREATE", "UPDATE"],
+        resources: &["cacheclusters"],
+        expression: format!(
+            "request.userInfo.username == '{CONTROLLER_USER}' || !has(object.spec.managed) || (oldObject != null && \
+             has(oldObject.spec.managed) && oldObject.spec.managed == object.spec.managed) || \
+             authorizer.group('apps').resource('statefulsets').namespace(request.namespace).check('create').allowed()"
+        ),
+        message: "you need the verb create on statefulsets.apps to declare or change a managed cache: it becomes pods",
     }
 }
 

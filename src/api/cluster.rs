@@ -1,8 +1,10 @@
-//! `CacheCluster`: a cache. Attached for now: an Alluxio that is already there, named by its masters' addresses. In
-//! `ratchet dev` also a local one, which lives in the same process; the shipped CRD does not offer it.
+//! `CacheCluster`: a cache. Managed: an Alluxio that Ratchet runs. Attached: one that is already there, named by its
+//! masters' addresses. In `ratchet dev` also a local one, which lives in the same process; the shipped CRD does not offer
+//! it.
 
 use super::conditions::Condition;
 use super::kind::kind;
+use super::managed::{Capability, Leaving, Managed, Revision, SetUp, Survival};
 use serde::{Deserialize, Serialize};
 
 kind! {
@@ -27,6 +29,9 @@ pub struct CacheClusterSpec {
     /// A cache that is already there.
     #[serde(default, skip_serializing_if = "Attached::is_empty")]
     pub attached: Attached,
+    /// A cache that Ratchet runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<Managed>,
     /// A cache in the process of `ratchet dev`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<Local>,
@@ -135,7 +140,7 @@ pub enum SecurityMode {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CacheClusterStatus {
-    /// Pending, Ready, Degraded or Failed.
+    /// Pending, Creating, Updating, Ready, Degraded, Deleting or Failed.
     #[schemars(length(max = 32))]
     pub phase: String,
     /// Generation that this was seen with.
@@ -180,7 +185,35 @@ pub struct CacheClusterStatus {
     #[serde(default)]
     #[schemars(length(max = 256))]
     pub members: Vec<Member>,
-    /// Ready, UnfinishedOperation.
+    /// RPC addresses of the masters of a managed cache, as its pods have them now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 9), inner(length(max = 270)))]
+    pub endpoints: Vec<String>,
+    /// What operations have made true of a managed cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// How far the set-up of a managed cache is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_up: Option<SetUp>,
+    /// What outlives a pod of a managed cache.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub storage: Vec<Survival>,
+    /// Worker pods of a managed cache; for the scale subresource.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Selects the worker pods of a managed cache; for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub selector: Option<String>,
+    /// What Ratchet may do with this cache.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub capabilities: Vec<Capability>,
+    /// How the deletion of a managed cache gets on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
+    /// Ready, the stages of the set-up, SpecNotApplied, UnfinishedOperation.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,

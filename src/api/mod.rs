@@ -16,6 +16,7 @@ pub mod journal;
 pub mod kind;
 pub mod load;
 pub mod lock;
+pub mod managed;
 pub mod operation;
 pub mod rules;
 

@@ -6,6 +6,7 @@ use ratchet_state_machine::legality;
 use ratchet_state_machine::operation::ARMS;
 use serde_json::{Map, Value, json};
 
+pub mod managed;
 mod mount;
 
 /// One rule.
@@ -289,24 +290,31 @@ pub fn dataset() -> Vec<Rule> {
 
 /// Rules of CacheCluster.
 pub fn cluster() -> Vec<Rule> {
-    vec![
+    let mut all = vec![
         rule(
             "spec.attached.masters.[]",
             "self.matches('^[^:/ ]+:[0-9]{1,5}$') && int(self.split(':')[1]) > 0 && int(self.split(':')[1]) < 65536",
             "a master address is host:port, for example alluxio-master-0:19998",
         ),
         rule("spec.engine", "self == oldSelf", "the engine cannot be changed; create another CacheCluster"),
-    ]
+        rule(
+            "spec",
+            "self.engine != 'Alluxio' || has(self.attached) != has(self.managed)",
+            "set exactly one of attached (a cache that is there) and managed (a cache that Ratchet runs)",
+        ),
+        rule(
+            "spec",
+            "has(self.managed) == has(oldSelf.managed)",
+            "a cache stays managed or attached; create another CacheCluster",
+        ),
+    ];
+    all.extend(managed::rules());
+    all
 }
 
 /// Rules of CacheCluster in `ratchet dev`, beside those of [`cluster`].
 pub fn dev_cluster() -> Vec<Rule> {
     vec![
-        rule(
-            "spec",
-            "self.engine == 'Local' || has(self.attached)",
-            "engine Alluxio needs attached.masters: the addresses of its masters",
-        ),
         rule(
             "spec",
             "self.engine == 'Local' || !has(self.local)",
@@ -319,6 +327,11 @@ pub fn dev_cluster() -> Vec<Rule> {
         ),
         rule(
             "spec",
+            "!has(self.managed)",
+            "a managed cache needs a cluster that runs pods, which dev is not: use engine Local",
+        ),
+        rule(
+            "spec",
             "has(self.local) == has(oldSelf.local) && (!has(self.local) || self.local == oldSelf.local)",
             "a local cache keeps its size; create another CacheCluster",
         ),
@@ -328,7 +341,6 @@ pub fn dev_cluster() -> Vec<Rule> {
 /// Takes out of the schema of CacheCluster what exists in `ratchet dev` only. `None`: a bug, it is not there.
 pub fn ship_cluster(schema: &mut Value) -> Option<()> {
     let spec = node(schema, "spec")?;
-    spec.insert("required".into(), json!(["attached"]));
     spec.get_mut("properties")?.as_object_mut()?.remove("local")?;
     node(schema, "spec.engine")?.get_mut("enum")?.as_array_mut()?.retain(|e| e != "Local");
     Some(())

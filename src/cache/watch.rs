@@ -21,13 +21,15 @@ pub struct WatchOptions {
     pub page_size: u32,
     /// Only objects of this namespace; cluster-scoped kinds are not affected.
     pub namespace: Option<String>,
+    /// Only objects with these labels.
+    pub labels: Option<String>,
     /// Spreads the pauses after failures, so that replicas do not come back at once.
     pub spread: u64,
 }
 
 impl Default for WatchOptions {
     fn default() -> Self {
-        Self { timeout_s: 50, page_size: 100, namespace: None, spread: 0 }
+        Self { timeout_s: 50, page_size: 100, namespace: None, labels: None, spread: 0 }
     }
 }
 
@@ -53,6 +55,7 @@ pub async fn watch<K>(
     K: Cached + DeserializeOwned + std::fmt::Debug,
 {
     let config = watcher::Config {
+        label_selector: options.labels.clone(),
         list_semantic: ListSemantic::MostRecent,
         ..watcher::Config::default().timeout(options.timeout_s.min(60)).page_size(options.page_size)
     };

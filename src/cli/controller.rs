@@ -101,6 +101,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         unknown_effect_ms: i64::try_from(args.engine_timeout_ms).unwrap_or(i64::MAX).saturating_add(5_000),
         cleanup_bound_ms: i64::try_from(args.cleanup_seconds).unwrap_or(600).saturating_mul(1000),
         probe_every: Duration::from_secs(args.probe_seconds),
+        managed: true,
         drain: Duration::from_secs(args.drain_seconds),
         watch: WatchOptions {
             namespace: args.watch_namespace.clone(),

@@ -1,4 +1,4 @@
-//! CacheCluster, attached: who is it, how is it, and is it ours?
+//! CacheCluster: who is it, how is it, and is it ours? A managed one is made first ([`crate::cluster`]).
 //!
 //! The identity is recorded once; the lock of that identity is claimed by one CacheCluster. An engine that cannot be
 //! reached keeps its identity: its operations wait instead of being forgotten.
@@ -11,6 +11,7 @@ use super::{Ctx, hold};
 use crate::api::cluster::{CacheCluster, CacheClusterStatus};
 use crate::api::conditions::{self, READY, Wanted};
 use crate::api::lock::{Claim, TargetLock, TargetLockSpec, lock_name};
+use crate::api::managed::Capability;
 use crate::cache::Key;
 use crate::engine::EngineInfo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -26,22 +27,30 @@ use std::time::Duration;
 const MAX_MEMBERS: usize = 256;
 
 /// What is true of a cluster.
-struct Verdict {
-    phase: &'static str,
-    ready: bool,
-    reason: &'static str,
-    message: String,
+pub struct Verdict {
+    /// Phase.
+    pub phase: &'static str,
+    /// It can be worked with.
+    pub ready: bool,
+    /// Why, in CamelCase.
+    pub reason: &'static str,
+    /// Why, in a sentence.
+    pub message: String,
 }
 
 /// Brings one CacheCluster up to date.
 pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     let cluster = ctx.clusters.get(key)?;
+    if let Some(managed) = &cluster.spec.managed {
+        return crate::cluster::reconcile(ctx, &cluster, managed).await;
+    }
     if cluster.metadata.deletion_timestamp.is_some() {
         return None;
     }
     let old = cluster.status.clone().unwrap_or_default();
     let (mut status, verdict) = look(ctx, &cluster, &old).await;
     status.phase = verdict.phase.into();
+    status.capabilities = capabilities();
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
     let wanted = Wanted::new(READY, verdict.ready, verdict.reason, verdict.message);
     status.conditions =
@@ -56,7 +65,12 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     })
 }
 
-async fn look(ctx: &Ctx, cluster: &CacheCluster, old: &CacheClusterStatus) -> (CacheClusterStatus, Verdict) {
+/// Asks the cache who and how it is, and claims it.
+pub async fn look(
+    ctx: &Ctx,
+    cluster: &CacheCluster,
+    old: &CacheClusterStatus,
+) -> (CacheClusterStatus, Verdict) {
     let failed = |reason, message| Verdict { phase: "Failed", ready: false, reason, message };
     let engine = match ctx.engines.engine(cluster) {
         Ok(engine) => engine,
@@ -132,8 +146,17 @@ pub fn size(bytes: i64) -> String {
     }
 }
 
+/// What may be done with a cache of which only the masters' addresses are known.
+fn capabilities() -> Vec<Capability> {
+    let why =
+        "the cache is attached by addresses: whoever runs its pods scales, replaces and configures them";
+    let may = |name: &str| Capability { name: name.into(), allowed: true, why: String::new() };
+    let not = |name: &str| Capability { name: name.into(), allowed: false, why: why.into() };
+    vec![may("DataOperations"), may("Mounts"), not("ReplacePods"), not("ScaleWorkers"), not("Configure")]
+}
+
 /// Whether the difference is worth a write: everything but small changes of what is used.
-fn worth_writing(old: Option<&CacheClusterStatus>, new: &CacheClusterStatus) -> bool {
+pub fn worth_writing(old: Option<&CacheClusterStatus>, new: &CacheClusterStatus) -> bool {
     let Some(old) = old else { return true };
     let blur = |s: &CacheClusterStatus| {
         let mut s = s.clone();
@@ -147,7 +170,8 @@ fn worth_writing(old: Option<&CacheClusterStatus>, new: &CacheClusterStatus) -> 
     blur(old) != blur(new)
 }
 
-async fn show(ctx: &Ctx, cluster: &CacheCluster, status: &CacheClusterStatus) -> bool {
+/// Writes the status, over the very one that was read.
+pub async fn show(ctx: &Ctx, cluster: &CacheCluster, status: &CacheClusterStatus) -> bool {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     let ops = json!([
         {"op": "test", "path": "/metadata/uid", "value": cluster.metadata.uid},

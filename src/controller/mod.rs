@@ -8,6 +8,7 @@
 
 pub mod cluster;
 pub mod commit;
+pub mod finalizers;
 pub mod finish;
 pub mod hold;
 pub mod lease;
@@ -32,6 +33,7 @@ use crate::api::{CacheCluster, DataLoad, DataOperation, Dataset, TargetLock, con
 use crate::cache::kinds::{BY_CLAIM, BY_CLUSTER, BY_LOCK, BY_PREDECESSOR, BY_TARGET};
 use crate::cache::{Change, Key, Store, WaitError, WatchOptions, namespaced, watch};
 use crate::clock::Clock;
+use crate::cluster::workloads::{self, Workloads};
 use crate::dataset;
 use crate::engine::Registry;
 use futures::FutureExt as _;
@@ -70,6 +72,8 @@ pub struct Config {
     pub drain: Duration,
     /// Look after Datasets too.
     pub datasets: bool,
+    /// Run managed caches too: there is something that runs pods.
+    pub managed: bool,
     /// How to watch.
     pub watch: WatchOptions,
     /// How the protocol is broken.
@@ -89,6 +93,7 @@ impl Default for Config {
             parked_retry: Duration::from_secs(60),
             drain: Duration::from_secs(20),
             datasets: true,
+            managed: false,
             watch: WatchOptions::default(),
             #[cfg(feature = "teeth")]
             mutation: None,
@@ -120,6 +125,8 @@ pub struct Ctx {
     pub clusters: Arc<Store<CacheCluster>>,
     /// TargetLocks.
     pub locks: Arc<Store<TargetLock>>,
+    /// The objects of managed caches.
+    pub workloads: Workloads,
     /// What is remembered between two looks.
     pub memory: MemoryTable,
     /// Holders that were seen gone.
@@ -168,6 +175,7 @@ impl Ctx {
             datasets: Arc::default(),
             clusters: Arc::default(),
             locks: Arc::default(),
+            workloads: Workloads::default(),
             memory: MemoryTable::default(),
             gone: Gone::default(),
             turns: Turns::default(),
@@ -324,6 +332,9 @@ impl Ctx {
         if self.config.datasets {
             self.datasets.ready(deadline).await?;
         }
+        if self.config.managed {
+            self.workloads.ready(deadline).await?;
+        }
         self.locks.ready(deadline).await
     }
 }
@@ -341,11 +352,18 @@ pub fn start_watches(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
         let d = Arc::clone(ctx);
         let datasets = namespaced::<Dataset>(client, &options);
         tasks.spawn(watch(datasets, Arc::clone(&ctx.datasets), with(), move |x| {
-            d.dataset_queue.add(x.key.clone())
+            d.dataset_queue.add(x.key.clone());
+            // A load may wait for what it mounts.
+            if let Some(dataset) = x.new.as_ref().or(x.old.as_ref()) {
+                d.wake_target(&Key::new(x.key.namespace.as_str(), dataset.spec.cluster.as_str()));
+            }
         }));
     }
     let clusters = namespaced::<CacheCluster>(client, &options);
     tasks.spawn(watch(clusters, Arc::clone(&ctx.clusters), with(), move |x| c.changed_cluster(x)));
+    if ctx.config.managed {
+        workloads::start_watches(ctx, tasks);
+    }
     let locks = Api::all(client.clone());
     tasks.spawn(watch(locks, Arc::clone(&ctx.locks), with(), move |x| t.changed_lock(x)));
 }

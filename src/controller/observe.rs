@@ -5,7 +5,7 @@ use super::teeth::Mutation;
 use super::{Ctx, hold, secrets};
 use crate::api::{CacheCluster, DataOperation, TargetLock, conditions};
 use crate::cache::Key;
-use crate::cache::kinds::{BY_CLAIM, BY_TARGET};
+use crate::cache::kinds::{BY_CLAIM, BY_CLUSTER, BY_TARGET};
 use crate::clock::ms_between;
 use crate::engine::Engine;
 use ratchet_state_machine::effect::{Answer, EffectTraits, Intent, Outcome, TreeView, Trouble, TroubleKind};
@@ -74,7 +74,10 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
                 c.message.clone(),
             )
         }
-        (None, Some(_), Some(_)) => Target::Ready,
+        (None, Some(_), Some(_)) => match unbound(op, &coming(ctx, &Key::of(&*cluster))) {
+            Some(why) => not_ready("DatasetNotBound", why),
+            None => Target::Ready,
+        },
     };
     // The lock is that of the cache which was last looked at; other addresses may lead to another one.
     let same = status.is_some_and(|s| Some(s.observed_generation) == cluster.metadata.generation);
@@ -83,6 +86,36 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
     });
     let engine = engine.filter(|_| same && ours);
     Surroundings { cluster: Some(cluster), engine, lock, target }
+}
+
+/// What Datasets are about to mount on a cache: the path of each mount, and the Dataset. A mount that failed is not
+/// waited for.
+fn coming(ctx: &Ctx, cluster: &Key) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for dataset in ctx.datasets.by_index(&(BY_CLUSTER, cluster.to_string())) {
+        if dataset.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let status = dataset.status.as_ref();
+        let failed = status.is_some_and(|s| s.phase == "Failed");
+        let coming = |path: &str| match status.and_then(|s| s.mounts.iter().find(|m| m.path == path)) {
+            None => !failed,
+            Some(mount) => matches!(mount.phase.as_str(), "Creating" | "Mounting"),
+        };
+        let name = dataset.metadata.name.as_deref().unwrap_or_default();
+        let mounts = dataset.spec.mounts.iter().filter(|m| coming(&m.path));
+        all.extend(mounts.map(|m| (m.path.clone(), name.to_owned())));
+    }
+    all
+}
+
+/// Why the paths of a load are not there yet: a Dataset is about to mount them. Who declares both at once does not have
+/// to wait in between. Such a load is not in the queue: the mount comes after it and before it.
+fn unbound(op: &DataOperation, coming: &[(String, String)]) -> Option<String> {
+    let ArmSpec::Load(load) = &op.spec.operation else { return None };
+    let inside = |path: &str| load.paths.iter().any(|p| p == path || p.starts_with(&format!("{path}/")));
+    let (path, dataset) = coming.iter().find(|(path, _)| inside(path)).filter(|_| waits(op))?;
+    Some(format!("{path} is about to be mounted by Dataset {dataset}"))
 }
 
 /// Everything that one decision may look at.
@@ -217,8 +250,11 @@ pub fn waits(op: &DataOperation) -> bool {
 /// Those who wait for the same engine and come before `op`.
 pub fn earlier(ctx: &Ctx, op: &DataOperation) -> Vec<Request> {
     let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
-    let all = ctx.operations.by_index(&(BY_TARGET, format!("{namespace}/{}", op.spec.target)));
-    all.iter().filter(|o| waits(o) && rank(o) < rank(op)).map(|o| request(o)).collect()
+    let cluster = Key::new(namespace, op.spec.target.as_str());
+    let all = ctx.operations.by_index(&(BY_TARGET, cluster.to_string()));
+    let coming = coming(ctx, &cluster);
+    let before = |o: &&Arc<DataOperation>| waits(o) && rank(o) < rank(op) && unbound(o, &coming).is_none();
+    all.iter().filter(before).map(|o| request(o)).collect()
 }
 
 /// Most operations that are woken at a time when a lock changes.
@@ -227,7 +263,8 @@ const WOKEN_AT_ONCE: usize = 32;
 /// The operations on `cluster` that could have the lock now, first come first.
 pub fn grantable(ctx: &Ctx, lock: &Lock, cluster: &Key) -> Vec<Key> {
     let mut all = ctx.operations.by_index(&(BY_TARGET, cluster.to_string()));
-    all.retain(|o| waits(o));
+    let coming = coming(ctx, cluster);
+    all.retain(|o| waits(o) && unbound(o, &coming).is_none());
     all.sort_by(|a, b| rank(a).cmp(&rank(b)));
     let (mut before, mut out) = (Vec::new(), Vec::new());
     for op in &all {

@@ -3,7 +3,7 @@
 use super::Ctx;
 use super::reply::{Reply, classify};
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -51,6 +51,46 @@ where
 {
     let params = PostParams::default();
     judge(ctx, tokio::time::timeout(ctx.config.api_timeout, api.create(&params, object)).await)
+}
+
+/// Creates an object from what is written here, once; a field that the API server does not know is an error. `dry`: it is
+/// checked and not created.
+///
+/// # Errors
+/// What the reply means.
+pub async fn create_raw<K>(ctx: &Ctx, api: &Api<K>, body: &serde_json::Value, dry: bool) -> Result<K, Reply>
+where
+    K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let dry = if dry { "&dryRun=All" } else { "" };
+    let body =
+        serde_json::to_vec(body).map_err(|e| Reply::Rule(format!("the object does not serialise: {e}")))?;
+    let request = http::Request::post(format!("{}?fieldValidation=Strict{dry}", api.resource_url()))
+        .header(http::header::ACCEPT, "application/json")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(|e| Reply::Rule(format!("there is no such request: {e}")))?;
+    let reply = tokio::time::timeout(ctx.config.api_timeout, ctx.client.request(request));
+    judge(ctx, reply.await)
+}
+
+/// Deletes an object if it is the one with this uid, once; what it owns goes after it.
+///
+/// # Errors
+/// What the reply means; that it is gone already is none.
+pub async fn delete<K>(ctx: &Ctx, api: &Api<K>, name: &str, uid: &str) -> Result<(), Reply>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match judge(ctx, tokio::time::timeout(ctx.config.api_timeout, api.delete(name, &params)).await) {
+        Ok(_) | Err(Reply::Gone) => Ok(()),
+        Err(reply) => Err(reply),
+    }
 }
 
 /// A consistent read.

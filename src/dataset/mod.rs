@@ -21,7 +21,7 @@ use crate::clock::ms_between;
 use crate::controller::reply::Reply;
 use crate::controller::teeth::Mutation;
 use crate::controller::write::{self, Part};
-use crate::controller::{Ctx, secrets};
+use crate::controller::{Ctx, finalizers, secrets};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
 use plan::Due;
@@ -60,8 +60,8 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     if dataset.metadata.deletion_timestamp.is_some() {
         return leave(ctx, &dataset, cluster).await;
     }
-    if !has_finalizer(&dataset) {
-        return add_finalizer(ctx, &dataset).await;
+    if !finalizers::has(&*dataset, FINALIZER) {
+        return set_finalizer(ctx, &dataset, true).await;
     }
     let status = dataset.status.clone().unwrap_or_default();
     let Some(cluster) = cluster else {
@@ -342,7 +342,7 @@ fn owner(dataset: &Dataset) -> OwnerReference {
 /// A dataset that is being deleted: what it has mounted is unmounted, then it goes. Bounded: a cache that is gone or does
 /// not answer keeps nobody. The stores are never touched.
 async fn leave(ctx: &Ctx, dataset: &Dataset, cluster: Option<Arc<CacheCluster>>) -> Option<Duration> {
-    if !has_finalizer(dataset) {
+    if !finalizers::has(dataset, FINALIZER) {
         return None;
     }
     let at = dataset.metadata.deletion_timestamp.as_ref();
@@ -373,33 +373,8 @@ async fn leave(ctx: &Ctx, dataset: &Dataset, cluster: Option<Arc<CacheCluster>>)
     Some(wait.map_or(left, |w| w.min(left)))
 }
 
-fn has_finalizer(dataset: &Dataset) -> bool {
-    dataset.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER)
-}
-
-async fn add_finalizer(ctx: &Ctx, dataset: &Dataset) -> Option<Duration> {
-    let present = dataset.metadata.finalizers.clone().unwrap_or_default();
-    let all: Vec<&str> = present.iter().map(String::as_str).chain([FINALIZER]).collect();
-    change_finalizers(ctx, dataset, &all).await
-}
-
-async fn drop_finalizer(ctx: &Ctx, dataset: &Dataset) -> Option<Duration> {
-    let uid = dataset.metadata.uid.as_deref().unwrap_or_default();
-    ctx.looks.forget(uid);
-    ctx.gone.forget(uid);
-    let present = dataset.metadata.finalizers.clone().unwrap_or_default();
-    let rest: Vec<&str> = present.iter().map(String::as_str).filter(|f| *f != FINALIZER).collect();
-    change_finalizers(ctx, dataset, &rest).await
-}
-
-async fn change_finalizers(ctx: &Ctx, dataset: &Dataset, to: &[&str]) -> Option<Duration> {
-    let ops = json!([
-        {"op": "test", "path": "/metadata/uid", "value": dataset.metadata.uid},
-        {"op": "replace", "path": "/metadata/resourceVersion", "value": dataset.metadata.resource_version},
-        {"op": "add", "path": "/metadata/finalizers", "value": to},
-    ]);
-    let name = dataset.metadata.name.as_deref().unwrap_or_default();
-    match write::patch(ctx, &api(ctx, dataset), Part::Main, name, &ops).await {
+async fn set_finalizer(ctx: &Ctx, dataset: &Dataset, on: bool) -> Option<Duration> {
+    match finalizers::set(ctx, &api(ctx, dataset), dataset, FINALIZER, on).await {
         Ok(written) => {
             ctx.datasets.replace(written);
             Some(Duration::ZERO)
@@ -408,4 +383,11 @@ async fn change_finalizers(ctx: &Ctx, dataset: &Dataset, to: &[&str]) -> Option<
         Err(Reply::Busy(after)) => Some(after.unwrap_or(Duration::from_secs(1))),
         Err(_) => Some(Duration::from_millis(500)),
     }
+}
+
+async fn drop_finalizer(ctx: &Ctx, dataset: &Dataset) -> Option<Duration> {
+    let uid = dataset.metadata.uid.as_deref().unwrap_or_default();
+    ctx.looks.forget(uid);
+    ctx.gone.forget(uid);
+    set_finalizer(ctx, dataset, false).await
 }

@@ -6,7 +6,7 @@ use super::local;
 use super::{Engine, alluxio};
 #[cfg(feature = "dev")]
 use crate::api::cluster::Local;
-use crate::api::cluster::{CacheCluster, CacheClusterSpec, EngineKind};
+use crate::api::cluster::{Attached, CacheCluster, CacheClusterSpec, EngineKind};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,14 +17,29 @@ pub struct RegistryError(pub String);
 
 type Make = dyn Fn(&CacheCluster) -> Result<Arc<dyn Engine>, RegistryError> + Send + Sync;
 
-/// An engine, and the spec that it was made for.
-type Made = (CacheClusterSpec, Arc<dyn Engine>);
+/// An engine, and the spec and the addresses that it was made for.
+type Made = (CacheClusterSpec, Vec<String>, Arc<dyn Engine>);
 
-fn alluxio(spec: &CacheClusterSpec, options: &alluxio::Options) -> Result<Arc<dyn Engine>, RegistryError> {
-    if spec.attached.is_empty() {
-        return Err(RegistryError("attached.masters names no master".into()));
+fn alluxio(cluster: &CacheCluster, options: &alluxio::Options) -> Result<Arc<dyn Engine>, RegistryError> {
+    let attached = match &cluster.spec.managed {
+        Some(managed) => {
+            Attached { masters: endpoints(cluster).to_vec(), security: managed.security.clone() }
+        }
+        None => cluster.spec.attached.clone(),
+    };
+    if attached.is_empty() {
+        let why = match &cluster.spec.managed {
+            Some(_) => "none of its masters has an address yet",
+            None => "attached.masters names no master",
+        };
+        return Err(RegistryError(why.into()));
     }
-    alluxio::Alluxio::connect(&spec.attached, options).map(|a| Arc::new(a) as _)
+    alluxio::Alluxio::connect(&attached, options).map(|a| Arc::new(a) as _)
+}
+
+/// The addresses of a managed cache, which change with its pods.
+fn endpoints(cluster: &CacheCluster) -> &[String] {
+    cluster.status.as_ref().map_or(&[], |s| s.endpoints.as_slice())
 }
 
 /// Engines by CacheCluster.
@@ -40,7 +55,7 @@ impl Registry {
     #[must_use]
     pub fn new(options: alluxio::Options) -> Self {
         Self::with(move |cluster| match cluster.spec.engine {
-            EngineKind::Alluxio => alluxio(&cluster.spec, &options),
+            EngineKind::Alluxio => alluxio(cluster, &options),
             EngineKind::Local => {
                 Err(RegistryError("engine Local exists in `ratchet dev` only; use engine Alluxio".into()))
             }
@@ -57,7 +72,7 @@ impl Registry {
     ) -> Self {
         let caches = local::Caches::new(now, open);
         Self::with(move |cluster| match cluster.spec.engine {
-            EngineKind::Alluxio => alluxio(&cluster.spec, &options),
+            EngineKind::Alluxio => alluxio(cluster, &options),
             EngineKind::Local => caches.engine(cluster).map(|e| Arc::new(e) as _),
         })
     }
@@ -76,13 +91,14 @@ impl Registry {
     pub fn engine(&self, cluster: &CacheCluster) -> Result<Arc<dyn Engine>, RegistryError> {
         let uid = cluster.metadata.uid.clone().unwrap_or_default();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((spec, engine)) = made.get(&uid)
+        if let Some((spec, addresses, engine)) = made.get(&uid)
             && *spec == cluster.spec
+            && addresses == endpoints(cluster)
         {
             return Ok(Arc::clone(engine));
         }
         let engine = (self.make)(cluster)?;
-        made.insert(uid, (cluster.spec.clone(), Arc::clone(&engine)));
+        made.insert(uid, (cluster.spec.clone(), endpoints(cluster).to_vec(), Arc::clone(&engine)));
         Ok(engine)
     }
 
@@ -91,7 +107,7 @@ impl Registry {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         match made {
-            Some((_, engine)) if unfinished => retired.insert(name.to_owned(), engine),
+            Some((_, _, engine)) if unfinished => retired.insert(name.to_owned(), engine),
             _ => retired.remove(name),
         };
     }

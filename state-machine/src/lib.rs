@@ -30,6 +30,7 @@ pub mod machine;
 pub mod mounts;
 pub mod observation;
 pub mod operation;
+pub mod setup;
 pub mod spec;
 
 /// Version of the machine that this crate implements. A record with a higher one is left alone.

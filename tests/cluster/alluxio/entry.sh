@@ -1,8 +1,12 @@
 #!/bin/bash
 # The entry point of the bench's Alluxio images.
-#   alluxio master | worker | job-master | job-worker    runs a server in the foreground
+#   alluxio master | worker | job-master | job-worker    runs a server in the foreground; a master's journal is formatted
+#                                                        if it never was
+#   alluxio serve master | worker | ... | proxy          the same, and nothing is formatted (for /entrypoint.sh)
+#   alluxio formatJournal                                formats a master's journal, whatever is in it
 #   alluxio fs ARGS... | fsadmin ARGS...                 the command lines
-# ALLUXIO_JAVA_OPTS is added to every Java command line, ALLUXIO_HEAP sets the heap of a server.
+# ALLUXIO_JAVA_OPTS is added to every Java command line, ALLUXIO_MASTER_JAVA_OPTS and so on to that of the one server,
+# ALLUXIO_HEAP sets the heap of a server.
 set -eu
 
 home=/opt/alluxio
@@ -19,35 +23,53 @@ java_options=(
   "-Dalluxio.home=$home" "-Dalluxio.conf.dir=$home/conf" "-Dalluxio.logs.dir=$home/logs"
 )
 
+# run_java LOGGER HEAP [OPTION...] CLASS [ARG...]: the last -Xmx is the one that counts, so the default comes first.
 run_java() {
-  local logger=$1
-  shift
+  local logger=$1 heap=$2
+  shift 2
   # shellcheck disable=SC2086
-  exec java "${java_options[@]}" "-Dratchet.bench.logger=$logger" ${ALLUXIO_JAVA_OPTS:-} \
+  exec java "${java_options[@]}" "-Dratchet.bench.logger=$logger" "-Xmx$heap" ${ALLUXIO_JAVA_OPTS:-} \
     -cp "$home/conf:$home/etc:$home/lib-version/*:$home/lib/*" "$@"
 }
+
+# serve SERVER [ARG...]
+serve() {
+  local server=${1:-} heap options class
+  case $server in
+    master) heap=384m options=${ALLUXIO_MASTER_JAVA_OPTS:-} class=alluxio.master.AlluxioMaster ;;
+    worker) heap=320m options=${ALLUXIO_WORKER_JAVA_OPTS:-} class=alluxio.worker.AlluxioWorker ;;
+    job-master) heap=256m options=${ALLUXIO_JOB_MASTER_JAVA_OPTS:-} class=alluxio.master.AlluxioJobMaster ;;
+    job-worker) heap=256m options=${ALLUXIO_JOB_WORKER_JAVA_OPTS:-} class=alluxio.worker.AlluxioJobWorker ;;
+    proxy) heap=256m options=${ALLUXIO_PROXY_JAVA_OPTS:-} class=alluxio.proxy.AlluxioProxy ;;
+    *)
+      echo "unknown role: $server" >&2
+      exit 2
+      ;;
+  esac
+  shift
+  # shellcheck disable=SC2086
+  run_java INFO "${ALLUXIO_HEAP:-$heap}" $options "$class" "$@"
+}
+
+format() { run_java WARN 128m alluxio.cli.Format master; }
 
 # A journal is formatted once in its life: the marker goes with it to the next container and the next pod.
 format_once() {
   [[ -f $journal/.formatted ]] && return 0
-  (run_java WARN alluxio.cli.Format master)
+  (format)
   touch "$journal/.formatted"
 }
 
-role=${1:?master, worker, job-master, job-worker, fs or fsadmin}
+role=${1:?a server, formatJournal, fs or fsadmin}
 shift
 case $role in
+  formatJournal) format ;;
+  fs) run_java WARN 128m alluxio.cli.fs.FileSystemShell "$@" ;;
+  fsadmin) run_java WARN 128m alluxio.cli.fsadmin.FileSystemAdminShell "$@" ;;
+  serve) serve "$@" ;;
   master)
     format_once
-    run_java INFO "-Xmx${ALLUXIO_HEAP:-384m}" alluxio.master.AlluxioMaster "$@"
+    serve master "$@"
     ;;
-  worker) run_java INFO "-Xmx${ALLUXIO_HEAP:-320m}" alluxio.worker.AlluxioWorker "$@" ;;
-  job-master) run_java INFO "-Xmx${ALLUXIO_HEAP:-256m}" alluxio.master.AlluxioJobMaster "$@" ;;
-  job-worker) run_java INFO "-Xmx${ALLUXIO_HEAP:-256m}" alluxio.worker.AlluxioJobWorker "$@" ;;
-  fs) run_java WARN -Xmx128m alluxio.cli.fs.FileSystemShell "$@" ;;
-  fsadmin) run_java WARN -Xmx128m alluxio.cli.fsadmin.FileSystemAdminShell "$@" ;;
-  *)
-    echo "unknown role: $role" >&2
-    exit 2
-    ;;
+  *) serve "$role" "$@" ;;
 esac

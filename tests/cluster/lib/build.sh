@@ -68,7 +68,7 @@ inputs_of() {
       ;;
     coredns) cat "$BENCH_HOME"/go/coredns/{go.mod,go.sum,main.go} ;;
     pause-image)
-      declare -f make_pause_image
+      declare -f make_pause_image pack_layer
       cat "$BENCH_HOME"/go/pause/{go.mod,main.go}
       ;;
     java-layer) declare -f make_java_layer ;;
@@ -78,8 +78,8 @@ inputs_of() {
       ;;
     alluxio-image)
       local version
-      declare -f make_alluxio_images
-      cat "$BENCH_HOME"/alluxio/{entry.sh,log4j.properties}
+      declare -f make_alluxio_images pack_layer
+      cat "$BENCH_HOME"/alluxio/{entry.sh,entrypoint.sh,log4j.properties}
       hash_of java-layer
       for version in "${ALLUXIO_VERSIONS[@]}"; do hash_of "alluxio-jars-$version"; done
       ;;
@@ -170,9 +170,9 @@ make_alluxio_jars() {
   mvn -q -B -ntp -f "$BENCH_HOME/alluxio/pom.xml" dependency:copy-dependencies \
     -DincludeScope=runtime -DexcludeArtifactIds=log4j-slf4j-impl \
     "-Dalluxio.version=$1" "-DoutputDirectory=$2"
-  # All five parts must be of the version asked for: a version that was published only in part must not pass.
+  # All six parts must be of the version asked for: a version that was published only in part must not pass.
   local part
-  for part in core-server-master core-server-worker job-server shell underfs-local; do
+  for part in core-server-{master,worker,proxy} job-server shell underfs-local; do
     [[ -f $2/alluxio-$part-$1.jar ]] || {
       echo "alluxio-$part $1 is missing"
       return 1

@@ -3,9 +3,10 @@
 
 digest_of() { sha256sum "$1" | cut -d' ' -f1; }
 
-# pack_layer DIRECTORY FILE: the same content gives the same bytes, and so the same digest.
+# pack_layer DIRECTORY FILE: the same content gives the same bytes, and so the same digest. Whatever root's umask, other
+# users of the image can read it.
 pack_layer() {
-  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu -C "$1" -cf "$2" .
+  tar --sort=name --mtime=@0 --mode=u=rwX,go=rX --numeric-owner --format=gnu -C "$1" -cf "$2" .
 }
 
 # image_config CONFIG_JSON LAYER...: prints an image configuration over these layers.
@@ -72,6 +73,11 @@ make_alluxio_images() {
   for jar in "$BENCH_DIR/jars/$first"/*.jar; do
     in_every_version "$jar" && cp "$jar" "$shared/opt/alluxio/lib/"
   done
+  # The official image's entry point and user.
+  install -m 755 "$BENCH_HOME/alluxio/entrypoint.sh" "$shared/entrypoint.sh"
+  tar -C "$shared" -xf "$work/image/java.tar" ./etc/passwd ./etc/group
+  echo 'alluxio:x:1000:1000::/opt/alluxio:/bin/sh' >>"$shared/etc/passwd"
+  echo 'alluxio:x:1000:' >>"$shared/etc/group"
   pack_layer "$shared" "$work/image/shared.tar"
 
   for version in "${ALLUXIO_VERSIONS[@]}"; do
@@ -82,6 +88,8 @@ make_alluxio_images() {
     done
     install -m 755 "$BENCH_HOME/alluxio/entry.sh" "$own/opt/alluxio/bin/alluxio"
     cp "$BENCH_HOME/alluxio/log4j.properties" "$own/opt/alluxio/etc/"
+    # That user's, as in the official image: the servers write below conf and logs, and beside them.
+    chown -R 1000:1000 "$own/opt/alluxio"
     pack_layer "$own" "$work/image/alluxio-$version.tar"
     image_config '{"Entrypoint":["/opt/alluxio/bin/alluxio"],"WorkingDir":"/opt/alluxio","Env":["PATH=/opt/alluxio/bin:/usr/sbin:/usr/bin:/sbin:/bin","LANG=C.UTF-8"]}' \
       "$work/image"/{java,shared,"alluxio-$version"}.tar >"$work/image/config-$version.json"

@@ -1,0 +1,390 @@
+//! A managed cache: what `spec.managed` of a CacheCluster says, and what Ratchet makes of it.
+
+use super::cluster::Security;
+use ratchet_state_machine::spec::MountOption;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Releases of Alluxio that Ratchet knows how to run.
+pub const VERSIONS: &[&str] = &["2.9.3", "2.9.4", "2.9.5", "2.9.6"];
+
+/// A cache that Ratchet runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Managed {
+    /// Release of Alluxio.
+    #[schemars(length(min = 1, max = 16))]
+    pub version: String,
+    /// Where its image is.
+    #[serde(default)]
+    pub image: Image,
+    /// The masters.
+    pub masters: Masters,
+    /// The workers.
+    pub workers: Workers,
+    /// The job service, which persists and copies files.
+    #[serde(default)]
+    pub jobs: Jobs,
+    /// What is mounted at the cache's root: durable, and seen by all masters and workers under the same address. Files
+    /// that are written to the cache outside of mounts are kept there.
+    pub root_storage: RootStorage,
+    /// How the cache authenticates its clients, and as whom its own processes act.
+    #[serde(default)]
+    pub security: Security,
+    /// Further settings of alluxio-site.properties.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 128), inner(length(max = 1024)))]
+    pub properties: BTreeMap<String, String>,
+    /// Service account of all pods; they get no token of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account_name: Option<String>,
+    /// What happens when the CacheCluster is deleted.
+    #[serde(default)]
+    pub deletion: Deletion,
+}
+
+/// Where an image is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// Repository, without a tag. The image has to answer to what `alluxio/alluxio` of this release answers to.
+    #[serde(default = "default_repository")]
+    #[schemars(length(min = 1, max = 255))]
+    pub repository: String,
+    /// Tag; the release, if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub tag: Option<String>,
+    /// When to pull it.
+    #[serde(default)]
+    pub pull_policy: PullPolicy,
+    /// Secrets to pull it with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
+    pub pull_secrets: Vec<String>,
+}
+
+impl Default for Image {
+    fn default() -> Self {
+        Self {
+            repository: default_repository(),
+            tag: None,
+            pull_policy: PullPolicy::default(),
+            pull_secrets: vec![],
+        }
+    }
+}
+
+fn default_repository() -> String {
+    "alluxio/alluxio".into()
+}
+
+/// When to pull an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum PullPolicy {
+    /// When it is not there.
+    #[default]
+    IfNotPresent,
+    /// Before each start.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// The masters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Masters {
+    /// One, or three that keep a journal together.
+    #[serde(default = "one")]
+    pub replicas: i32,
+    /// Where each of them keeps its journal: all that the cache knows of its files.
+    pub journal: Volume,
+    /// Their pods.
+    #[serde(default, skip_serializing_if = "Pods::is_default")]
+    pub pods: Pods,
+}
+
+/// The workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Workers {
+    /// How many.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 256))]
+    pub replicas: i32,
+    /// What each of them caches on, the fastest first.
+    #[schemars(length(min = 1, max = 3))]
+    pub tiers: Vec<Tier>,
+    /// Their pods.
+    #[serde(default, skip_serializing_if = "Pods::is_default")]
+    pub pods: Pods,
+}
+
+/// The job service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Jobs {
+    /// Job workers; 0: no job service, and nothing that is written to the cache is persisted by it.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 256))]
+    pub workers: i32,
+    /// The pods of the job master and of the job workers.
+    #[serde(default, skip_serializing_if = "Pods::is_default")]
+    pub pods: Pods,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self { workers: one(), pods: Pods::default() }
+    }
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// A tier of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tier {
+    /// What it is made of.
+    pub medium: Medium,
+    /// How much of it the cache uses, for example 100Gi.
+    #[schemars(length(max = 16), regex(pattern = "^[1-9][0-9]{0,9}(Ki|Mi|Gi|Ti)$"))]
+    pub size: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub volume: Volume,
+}
+
+/// What a tier is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Medium {
+    /// Memory.
+    #[serde(rename = "MEM")]
+    Mem,
+    /// Flash.
+    #[serde(rename = "SSD")]
+    Ssd,
+    /// Disks.
+    #[serde(rename = "HDD")]
+    Hdd,
+}
+
+impl Medium {
+    /// As Alluxio writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mem => "MEM",
+            Self::Ssd => "SSD",
+            Self::Hdd => "HDD",
+        }
+    }
+}
+
+/// Where a member keeps what it has: exactly one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// In the pod; gone with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_dir: Option<EmptyDir>,
+    /// In this directory of the node, a folder of its own for each member; found again by a pod on the same node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), regex(pattern = "^/.+"))]
+    pub host_path: Option<String>,
+    /// On a volume of its own, which goes with the member from node to node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_claim: Option<VolumeClaim>,
+}
+
+impl Volume {
+    /// What of it outlives a pod, as the status says it.
+    #[must_use]
+    pub const fn survives(&self) -> &'static str {
+        match (&self.volume_claim, &self.host_path) {
+            (Some(_), _) => "Always",
+            (None, Some(_)) => "OnSameNode",
+            (None, None) => "Never",
+        }
+    }
+}
+
+/// In the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmptyDir {}
+
+/// A volume of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeClaim {
+    /// Class; the cluster's default, if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub storage_class_name: Option<String>,
+    /// Size of the volume, for example 100Gi.
+    #[schemars(length(max = 16), regex(pattern = "^[1-9][0-9]{0,9}(Ki|Mi|Gi|Ti)$"))]
+    pub size: String,
+}
+
+/// What is mounted at the cache's root: exactly one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RootStorage {
+    /// A directory that is the same on every node: a network file system, or a cluster of one node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), regex(pattern = "^/.+"))]
+    pub host_path: Option<String>,
+    /// A PersistentVolumeClaim of the namespace that many pods can write to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: Option<String>,
+    /// An address, for example s3://bucket/folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 1024), regex(pattern = "^[a-z][a-z0-9+.-]*://[^/[:space:]]+"))]
+    pub uri: Option<String>,
+    /// Settings of that address; credentials come from Secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub options: Vec<MountOption>,
+}
+
+/// The pods of one kind of member.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pods {
+    /// Resources of the container, as in a pod.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[schemars(schema_with = "anything")]
+    pub resources: Value,
+    /// Options of the Java runtime. Given, they have to set the heap; otherwise it is half of the container's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub java_options: Option<String>,
+    /// What else a pod template can say: labels, nodeSelector, tolerations, affinity, topologySpreadConstraints,
+    /// securityContext, volumes, and the container `alluxio` itself. It is laid over the template that Ratchet makes:
+    /// objects are merged, and so are lists of what has a name; other lists are replaced.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[schemars(schema_with = "anything")]
+    pub template: Value,
+}
+
+impl Pods {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An object of whatever content; the API server checks it as what it becomes part of.
+pub fn anything(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// What happens when the CacheCluster is deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletion {
+    /// What happens to operations that are at work.
+    #[serde(default)]
+    pub operations: OnDeletion,
+    /// How long the ordered part may take, in seconds; after it the pods are removed however things are.
+    #[serde(default = "default_limit")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub limit_seconds: i64,
+}
+
+impl Default for Deletion {
+    fn default() -> Self {
+        Self { operations: OnDeletion::default(), limit_seconds: default_limit() }
+    }
+}
+
+fn default_limit() -> i64 {
+    300
+}
+
+/// What happens to operations that are at work when their cache is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum OnDeletion {
+    /// They are cancelled.
+    #[default]
+    Cancel,
+    /// They are waited for.
+    Wait,
+}
+
+/// What operations have made true of a managed cache. Its objects are rendered from this and from nothing else: a pod
+/// that comes back by itself comes back as this says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// Grows with each change.
+    pub number: i64,
+    /// The workers, by their numbers.
+    #[schemars(length(max = 256))]
+    pub workers: Vec<i32>,
+    /// The spec that it was made from.
+    #[schemars(schema_with = "anything")]
+    pub managed: Managed,
+}
+
+/// How far the set-up is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SetUp {
+    /// The stage.
+    #[schemars(length(max = 32))]
+    pub stage: String,
+    /// Number of the revision that is set up.
+    pub revision: i64,
+    /// Since when.
+    #[schemars(length(max = 30))]
+    pub since: String,
+}
+
+/// Something that Ratchet may or may not do with a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Capability {
+    /// What.
+    #[schemars(length(max = 64))]
+    pub name: String,
+    /// Whether.
+    pub allowed: bool,
+    /// Why not; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 200))]
+    pub why: String,
+}
+
+/// What of a member's storage outlives its pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Survival {
+    /// journal, or the tier.
+    #[schemars(length(max = 32))]
+    pub of: String,
+    /// Never, OnSameNode or Always.
+    #[schemars(length(max = 16))]
+    pub survives_pod: String,
+}
+
+/// How the deletion of a managed cache gets on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Leaving {
+    /// How often the cache was asked to free what it has.
+    pub free_attempts: i32,
+    /// The operation that frees it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub operation: String,
+}

@@ -1,0 +1,130 @@
+//! What is seen of a managed cache: its pods, and what it says itself.
+
+use super::apply::Trouble;
+use super::render::{self, MASTER_RPC, Owner};
+use super::{Stage, pods};
+use crate::api::CacheCluster;
+use crate::api::cluster::CacheClusterStatus;
+use crate::api::managed::{Managed, Revision};
+use crate::controller::Ctx;
+use crate::controller::cluster::{self, Verdict};
+use ratchet_state_machine::effect::{Answer, MetadataView, Query};
+use ratchet_state_machine::setup::{Engine, Facts, Part, Root};
+use ratchet_state_machine::spec::same_uri;
+
+/// Reasons of a verdict that say that the cache is not this object's, or not yet.
+const UNCLAIMED: [&str; 3] = ["AlreadyClaimed", "IdentityChanged", "LockUnavailable"];
+
+/// What is seen.
+pub struct Seen {
+    /// For the decision.
+    pub facts: Facts,
+    /// The status, with what was measured.
+    pub status: CacheClusterStatus,
+    /// The cache is another's: a person has to change something.
+    pub failed: bool,
+}
+
+/// Looks at the pods, and asks the cache as far as the stage wants to know.
+pub async fn gather(
+    ctx: &Ctx,
+    cluster: &CacheCluster,
+    owner: &Owner,
+    revision: &Revision,
+    stage: Stage,
+    trouble: Option<Trouble>,
+) -> Seen {
+    let managed = &revision.managed;
+    let masters = pods::of(ctx, owner, "master");
+    let worker_pods = pods::of(ctx, owner, "worker");
+    let names = |what: &str, count: i32| -> Vec<String> {
+        (0..count).map(|i| format!("{}-{what}-{i}", owner.name)).collect()
+    };
+    let workers = render::workers(owner, revision);
+    let mut status = cluster.status.clone().unwrap_or_default();
+    status.endpoints = pods::endpoints(&masters, MASTER_RPC);
+    status.replicas = i32::try_from(worker_pods.len()).unwrap_or(i32::MAX);
+    // The addresses of a pod that came back are new, and nobody else is told of them before this status is written.
+    let mut now = cluster.clone();
+    now.status = Some(status.clone());
+    let (mut unclaimed, mut failed) = (None, false);
+    let engine = if stage == Stage::SetupMaster || status.endpoints.is_empty() {
+        silent("NoMaster", "no master has an address yet")
+    } else {
+        let (seen, verdict) = cluster::look(ctx, &now, &status).await;
+        status = seen;
+        if UNCLAIMED.contains(&verdict.reason) {
+            failed = verdict.phase == "Failed";
+            unclaimed = Some((verdict.reason.to_owned(), verdict.message.clone()));
+        }
+        told(&verdict, &status, owner, &workers)
+    };
+    let root = match stage {
+        Stage::CheckUnderStorage | Stage::PrepareUnderStorage => root(ctx, &now, managed).await,
+        Stage::SetupMaster
+        | Stage::MasterReady
+        | Stage::SetupWorkers
+        | Stage::WorkersReady
+        | Stage::Ready => Root::Unknown("not asked for".into()),
+    };
+    let masters = pods::part(&masters, &names("master", managed.masters.replicas));
+    let jobs = if managed.jobs.workers == 0 { Part::default() } else { jobs(ctx, owner, &names, managed) };
+    let facts = Facts {
+        restarted: false,
+        objects: trouble.map(|t| (t.reason.to_owned(), t.message)),
+        masters,
+        workers: pods::part(&worker_pods, &workers),
+        jobs,
+        engine,
+        root,
+        unclaimed,
+    };
+    Seen { facts, status, failed }
+}
+
+fn silent(reason: &str, message: impl Into<String>) -> Engine {
+    Engine::Silent { reason: reason.into(), message: message.into() }
+}
+
+fn jobs(ctx: &Ctx, owner: &Owner, names: &dyn Fn(&str, i32) -> Vec<String>, managed: &Managed) -> Part {
+    let mut all = pods::of(ctx, owner, "job-master");
+    all.extend(pods::of(ctx, owner, "job-worker"));
+    let mut wanted = names("job-master", 1);
+    wanted.extend(names("job-worker", managed.jobs.workers));
+    pods::part(&all, &wanted)
+}
+
+/// What the cache says of itself, and how many of the workers that shall be there serve.
+fn told(verdict: &Verdict, status: &CacheClusterStatus, owner: &Owner, workers: &[String]) -> Engine {
+    if !verdict.ready {
+        return silent(verdict.reason, verdict.message.as_str());
+    }
+    let serves = |pod: &&String| {
+        let host = format!("{}:", render::worker_host(owner, pod));
+        status.members.iter().any(|m| m.state == "ACTIVE" && m.name.starts_with(&host))
+    };
+    Engine::Serves { workers_live: workers.iter().filter(serves).count() }
+}
+
+/// What is mounted at the root.
+async fn root(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed) -> Root {
+    let Ok(engine) = ctx.engines.engine(cluster) else { return Root::Unknown("no master answers".into()) };
+    let table = match engine.inspect(&Query::Mounts { count: None, secrets: false }).await {
+        Ok(Answer::Mounts(table)) => table,
+        Ok(_) => return Root::Unknown("the cache gave another answer".into()),
+        Err(trouble) => return Root::Unknown(trouble.message),
+    };
+    let wanted = render::root_uri(managed);
+    match table.at("/") {
+        None => return Root::Unknown("the cache names no root".into()),
+        Some(found) if !same_uri(&found.uri, &wanted) => {
+            return Root::Other { found: found.uri.clone(), wanted };
+        }
+        Some(_) => {}
+    }
+    match engine.inspect(&Query::Metadata { path: "/".into(), task: None, then: None }).await {
+        Ok(Answer::Metadata(MetadataView::Loaded(_), _)) => Root::AsWanted,
+        Ok(_) => Root::Unreadable("the cache does not find its root".into()),
+        Err(trouble) => Root::Unreadable(trouble.message),
+    }
+}

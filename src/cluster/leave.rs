@@ -1,0 +1,241 @@
+//! A managed cache that is being deleted.
+//!
+//! ```text
+//!   operations end or are cancelled > what is cached on nodes is freed > workers go > the rest goes > finalizer
+//! ```
+//!
+//! The first two are given a limit of time, and only they talk to the cache: one whose pods never came up, or that does
+//! not answer, is deleted as well. Under-storage is never touched.
+
+use super::render::{COMPONENT, Owner};
+use super::workloads::BY_INSTANCE;
+use super::{set_finalizer, tidy};
+use crate::api::cluster::CacheClusterStatus;
+use crate::api::conditions::{self, READY, Wanted};
+use crate::api::lock::TargetLock;
+use crate::api::managed::{Leaving, Managed, OnDeletion};
+use crate::api::{CacheCluster, DataOperation};
+use crate::cache::Key;
+use crate::cache::kinds::{BY_CLAIM, BY_TARGET};
+use crate::clock::ms_between;
+use crate::controller::reply::Reply;
+use crate::controller::write::{self, Part};
+use crate::controller::{Ctx, cluster, finalizers};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Api, ResourceExt};
+use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::spec::{Approval, ArmSpec, Control, OperationSpec, RetryPolicy};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(1);
+/// How often the cache is asked to free what it has on nodes.
+const FREE_ATTEMPTS: i32 = 3;
+/// How long one of them may take, in seconds.
+const FREE_LIMIT_S: i64 = 60;
+
+/// Takes the next step towards the end.
+pub async fn leave(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed) -> Option<Duration> {
+    if !finalizers::has(&**cluster, super::FINALIZER) {
+        return None;
+    }
+    let owner = super::owner(cluster);
+    if !late(ctx, cluster, managed) {
+        if let Some(waits) = operations(ctx, &owner, managed.deletion.operations, &free_name(cluster)).await {
+            return say(ctx, cluster, "OperationsAtWork", waits).await;
+        }
+        if let Some(waits) = free(ctx, cluster, &owner, managed).await {
+            return say(ctx, cluster, "Freeing", waits).await;
+        }
+    }
+    if let Some(waits) = pods(ctx, &owner).await {
+        return say(ctx, cluster, "RemovingPods", waits).await;
+    }
+    if let Err(why) = drop_lock(ctx, &owner).await {
+        return say(ctx, cluster, "RemovingLock", why).await;
+    }
+    ctx.gone.forget(&owner.uid);
+    set_finalizer(ctx, cluster, false).await
+}
+
+/// Whether the time for an orderly end is over. Clocks differ: a tenth of it has to pass by this process' own.
+fn late(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed) -> bool {
+    let limit_ms = managed.deletion.limit_seconds.saturating_mul(1000);
+    let at = cluster.metadata.deletion_timestamp.as_ref();
+    let for_ms = at.map_or(0, |t| (ctx.clock.now().timestamp() - t.0.as_second()).max(0) * 1000);
+    let now = ctx.clock.instant();
+    let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
+    let seen_ms = ms_between(ctx.gone.first_seen(uid, now), now);
+    for_ms >= limit_ms && seen_ms >= limit_ms / 10
+}
+
+/// What the operations on the cache do; none: there is none at work.
+async fn operations(ctx: &Ctx, owner: &Owner, policy: OnDeletion, ours: &str) -> Option<String> {
+    let all = ctx.operations.by_index(&(BY_TARGET, format!("{}/{}", owner.namespace, owner.name)));
+    let at_work: Vec<_> = all
+        .iter()
+        .filter(|o| !o.phase().is_some_and(Phase::terminal) && !o.name_any().starts_with(ours))
+        .collect();
+    let first = at_work.first()?;
+    if policy == OnDeletion::Cancel {
+        for op in at_work.iter().filter(|o| !o.spec.control.cancel && o.metadata.deletion_timestamp.is_none())
+        {
+            cancel(ctx, owner, op).await;
+        }
+    }
+    let what = if policy == OnDeletion::Cancel { "are cancelled" } else { "are waited for" };
+    Some(format!("{} operations {what}, {} among them", at_work.len(), first.name_any()))
+}
+
+async fn cancel(ctx: &Ctx, owner: &Owner, op: &DataOperation) {
+    let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), &owner.namespace);
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": op.uid()},
+        {"op": "add", "path": "/spec/control/cancel", "value": true},
+    ]);
+    match write::patch(ctx, &api, Part::Main, &op.name_any(), &ops).await {
+        Ok(op) => ctx.changed_operation(&ctx.operations.replace(op)),
+        Err(reply) => tracing::info!(operation = op.name_any(), ?reply, "it could not be cancelled yet"),
+    }
+}
+
+fn free_name(cluster: &CacheCluster) -> String {
+    let uid: String = cluster.metadata.uid.iter().flat_map(|u| u.chars()).take(8).collect();
+    format!("{}-leave-{uid}-", cluster.name_any())
+}
+
+/// Has the cache free what it has on nodes, where the pods would leave it behind. Each try is an operation, noted in the
+/// status before it is created. None: nothing is left to free, or it was tried often enough.
+async fn free(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, managed: &Managed) -> Option<String> {
+    let status = cluster.status.clone().unwrap_or_default();
+    let on_nodes = managed.workers.tiers.iter().any(|t| t.volume.host_path.is_some());
+    if !on_nodes || status.identity.is_none() {
+        return None;
+    }
+    let leaving = status.leaving.clone().unwrap_or_default();
+    let key = Key::new(owner.namespace.as_str(), leaving.operation.as_str());
+    let last = ctx.operations.get(&key);
+    let phase = last.as_ref().and_then(|o| o.phase());
+    if phase == Some(Phase::Succeeded) {
+        return None;
+    }
+    let begun = !leaving.operation.is_empty();
+    if begun && !phase.is_some_and(Phase::terminal) {
+        if last.is_none() {
+            create(ctx, cluster, owner, &leaving.operation).await;
+        }
+        return Some(format!("{} frees what is cached on nodes", leaving.operation));
+    }
+    if leaving.free_attempts >= FREE_ATTEMPTS {
+        tracing::warn!(cluster = owner.name, "what is cached on nodes could not be freed; it stays there");
+        return None;
+    }
+    let attempt = leaving.free_attempts + 1;
+    let name = format!("{}{attempt}", free_name(cluster));
+    let leaving = Leaving { free_attempts: attempt, operation: name.clone() };
+    let status = CacheClusterStatus { leaving: Some(leaving), ..status };
+    if cluster::show(ctx, cluster, &status).await {
+        create(ctx, cluster, owner, &name).await;
+    }
+    Some(format!("{name} frees what is cached on nodes"))
+}
+
+async fn create(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, name: &str) {
+    let arm = json!({"free": {"paths": ["/"]}});
+    let arm: ArmSpec = match serde_json::from_value(arm) {
+        Ok(arm) => arm,
+        Err(error) => {
+            tracing::error!(%error, "a bug: there is no such operation");
+            return;
+        }
+    };
+    let spec = OperationSpec {
+        target: owner.name.clone(),
+        operation: arm,
+        run_after: Vec::new(),
+        priority: 100,
+        deadline_seconds: Some(FREE_LIMIT_S),
+        stall_deadline_seconds: FREE_LIMIT_S,
+        retry_policy: RetryPolicy::default(),
+        ttl_after_finished_seconds: None,
+        approval: Approval::default(),
+        control: Control::default(),
+    };
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(owner.namespace.clone()),
+        finalizers: Some(vec![crate::api::FINALIZER.to_owned()]),
+        owner_references: Some(vec![OwnerReference {
+            api_version: crate::api::API_VERSION.into(),
+            kind: "CacheCluster".into(),
+            name: cluster.name_any(),
+            uid: owner.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]),
+        ..ObjectMeta::default()
+    };
+    let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), &owner.namespace);
+    match write::create(ctx, &api, &DataOperation::new(metadata, spec, None)).await {
+        Ok(made) => ctx.changed_operation(&ctx.operations.replace(made)),
+        // It is there, or the next look tries again.
+        Err(reply) => tracing::info!(operation = name, ?reply, "it could not be created yet"),
+    }
+}
+
+/// Removes the members, the workers first; none: all pods are gone.
+async fn pods(ctx: &Ctx, owner: &Owner) -> Option<String> {
+    let at = (BY_INSTANCE, format!("{}/{}", owner.namespace, owner.name));
+    let sets = ctx.workloads.sets.by_index(&at);
+    let ours = |s: &&Arc<k8s_openapi::api::apps::v1::StatefulSet>| {
+        s.owner_references().iter().any(|o| o.uid == owner.uid)
+    };
+    let of = |labels: &std::collections::BTreeMap<String, String>, late: bool| {
+        labels.get(COMPONENT).is_some_and(|c| (c == "worker" || c == "job-worker") == late)
+    };
+    let pods = ctx.workloads.pods.by_index(&at);
+    for late in [true, false] {
+        for set in sets.iter().filter(ours).filter(|s| of(s.labels(), late)) {
+            if set.metadata.deletion_timestamp.is_none() {
+                tidy::remove_set(ctx, owner, set).await;
+            }
+        }
+        let left: Vec<String> = pods.iter().filter(|p| of(p.labels(), late)).map(|p| p.name_any()).collect();
+        if let Some(first) = left.first() {
+            return Some(format!("{} pods are still there, {first} among them", left.len()));
+        }
+    }
+    None
+}
+
+/// The cache is no more, and nobody will ever claim it again: its lock goes with it.
+async fn drop_lock(ctx: &Ctx, owner: &Owner) -> Result<(), String> {
+    let locks: Api<TargetLock> = Api::all(ctx.client.clone());
+    for lock in ctx.locks.by_index(&(BY_CLAIM, format!("{}/{}", owner.namespace, owner.name))) {
+        if lock.spec.claim.uid != owner.uid {
+            continue;
+        }
+        let uid = lock.metadata.uid.clone().unwrap_or_default();
+        match write::delete(ctx, &locks, &lock.name_any(), &uid).await {
+            Ok(()) | Err(Reply::Gone) => {}
+            Err(reply) => return Err(format!("the lock {}: {}", lock.name_any(), reply.name())),
+        }
+    }
+    Ok(())
+}
+
+/// Writes why it takes time.
+async fn say(ctx: &Ctx, cluster: &Arc<CacheCluster>, reason: &str, message: String) -> Option<Duration> {
+    // Another step may have written the status just now.
+    let cluster = ctx.clusters.get(&Key::of(&**cluster))?;
+    let mut status = cluster.status.clone().unwrap_or_default();
+    status.phase = "Deleting".into();
+    let generation = cluster.metadata.generation.unwrap_or(0);
+    let wanted = Wanted::new(READY, false, reason, message);
+    status.conditions = conditions::apply(&status.conditions, &[wanted], generation, ctx.clock.now());
+    if cluster::worth_writing(cluster.status.as_ref(), &status) {
+        cluster::show(ctx, &cluster, &status).await;
+    }
+    Some(SOON)
+}

@@ -1,0 +1,199 @@
+//! Managed caches: from one object to a cache that serves.
+//!
+//! ```text
+//!   spec --first, or edited before it was ready--> status.revision --render--> objects --apply--> pods --look--> facts
+//!                                                                  facts --setup::decide--> the next stage, or why not
+//! ```
+//!
+//! Objects are made from `status.revision`, never straight from the spec. Until a cache was ready for the first time an
+//! edit makes a new revision and begins the set-up anew; from then on only operations move it, and an edit that waits for
+//! one says so. Every stage looks at what is there, so that whoever comes next, after whatever crash, goes on.
+
+mod apply;
+mod drift;
+mod facts;
+mod leave;
+mod pods;
+mod render;
+mod show;
+mod tidy;
+pub mod workloads;
+
+use crate::api::cluster::CacheClusterStatus;
+use crate::api::managed::{Managed, Revision, SetUp};
+use crate::api::{CacheCluster, conditions};
+use crate::cache::Key;
+use crate::controller::reply::Reply;
+use crate::controller::{Ctx, cluster, finalizers};
+use apply::{Applied, Trouble};
+use kube::Api;
+use ratchet_state_machine::setup::{self, Decision, Event, Stage};
+use render::{Object, Owner};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Keeps a managed cache in place until its pods are gone.
+pub const FINALIZER: &str = "ratchet.dev/cachecluster";
+/// Pause between two looks at a cache that is being set up; its pods wake it as well.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Whose cache it is.
+fn owner(cluster: &CacheCluster) -> Owner {
+    Owner {
+        namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
+        name: cluster.metadata.name.clone().unwrap_or_default(),
+        uid: cluster.metadata.uid.clone().unwrap_or_default(),
+    }
+}
+
+fn api(ctx: &Ctx, cluster: &CacheCluster) -> Api<CacheCluster> {
+    Api::namespaced(ctx.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+/// Brings a managed cache up to date.
+pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed) -> Option<Duration> {
+    if !ctx.config.managed {
+        let trouble = Trouble {
+            reason: "NotSupported",
+            message: "this controller was started without the part that runs pods".into(),
+        };
+        return show::failed(ctx, cluster, &trouble).await;
+    }
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return leave::leave(ctx, cluster, managed).await;
+    }
+    if !finalizers::has(&**cluster, FINALIZER) {
+        return set_finalizer(ctx, cluster, true).await;
+    }
+    let old = cluster.status.clone().unwrap_or_default();
+    let Some(revision) = old.revision.clone() else {
+        return begin(ctx, cluster, managed, 1).await;
+    };
+    let stage = stage_of(&old);
+    if stage != Stage::Ready && !same_but_deletion(managed, &revision.managed) {
+        return begin(ctx, cluster, managed, revision.number + 1).await;
+    }
+    let owner = owner(cluster);
+    let objects = match render::render(&owner, &revision) {
+        Ok(objects) => objects,
+        Err(why) => {
+            let trouble = Trouble { reason: "InvalidSpec", message: why.to_string() };
+            return show::failed(ctx, cluster, &trouble).await;
+        }
+    };
+    let trouble = make(ctx, &owner, &revision, stage, &objects).await.err();
+    if trouble.is_none() {
+        tidy::tidy(ctx, &owner, &revision, stage, &objects).await;
+    }
+    let seen = facts::gather(ctx, cluster, &owner, &revision, stage, trouble).await;
+    let decision = setup::decide(stage, &seen.facts);
+    let next = match &decision {
+        Decision::Move(event) => match stage.step(*event) {
+            Ok(next) => next,
+            Err(illegal) => {
+                tracing::error!(cluster = owner.name, %illegal, "a bug: the set-up stays where it is");
+                stage
+            }
+        },
+        Decision::Wait { .. } | Decision::Rest => stage,
+    };
+    let moved = next != stage;
+    let written = show::write(ctx, cluster, seen, managed, next, &decision).await;
+    Some(match (written, moved) {
+        (false, _) => Duration::from_millis(500),
+        (true, true) => Duration::ZERO,
+        (true, false) if stage == Stage::Ready => ctx.config.probe_every,
+        (true, false) => SOON.min(ctx.config.probe_every),
+    })
+}
+
+/// The stage that the status names. One that is not known here was written by a newer controller: nothing is made anew.
+fn stage_of(status: &CacheClusterStatus) -> Stage {
+    let name = status.set_up.as_ref().map_or("", |s| s.stage.as_str());
+    Stage::named(name).unwrap_or(if name.is_empty() { Stage::SetupMaster } else { Stage::Ready })
+}
+
+/// What happens at the end of a cache is not part of what it is.
+fn same_but_deletion(a: &Managed, b: &Managed) -> bool {
+    Managed { deletion: b.deletion.clone(), ..a.clone() } == *b
+}
+
+/// Records what is set up, before any of it is made.
+async fn begin(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, number: i64) -> Option<Duration> {
+    let mut status = cluster.status.clone().unwrap_or_default();
+    let from = stage_of(&status);
+    let stage = if number == 1 { Ok(Stage::SetupMaster) } else { from.step(Event::Restarted) };
+    let Ok(stage) = stage else {
+        tracing::error!(%from, "a bug: a cache that was ready is not set up anew");
+        return None;
+    };
+    status.revision =
+        Some(Revision { number, workers: (0..managed.workers.replicas).collect(), managed: managed.clone() });
+    status.set_up = Some(SetUp {
+        stage: stage.name().into(),
+        revision: number,
+        since: conditions::time(ctx.clock.now()),
+    });
+    status.selector = Some(render::worker_selector(cluster.metadata.name.as_deref().unwrap_or_default()));
+    status.storage = show::survival(managed);
+    status.phase = "Creating".into();
+    status.observed_generation = cluster.metadata.generation.unwrap_or(0);
+    let written = cluster::show(ctx, cluster, &status).await;
+    Some(if written { Duration::ZERO } else { Duration::from_millis(500) })
+}
+
+/// Makes the objects of the stages so far.
+async fn make(
+    ctx: &Ctx,
+    owner: &Owner,
+    revision: &Revision,
+    stage: Stage,
+    objects: &[Object],
+) -> Result<(), Trouble> {
+    if stage == Stage::SetupMaster {
+        // Everything is tried out before anything is made: a cache is not left half there by a mistake in its spec.
+        for object in trial(ctx, owner, objects) {
+            apply::try_out(ctx, owner, object).await?;
+        }
+    }
+    for object in objects.iter().filter(|o| !o.late || stage.has_workers()) {
+        match apply::apply(ctx, owner, object, revision.number).await? {
+            Applied::Same => {}
+            Applied::Written => tracing::debug!(object = object.name, "written"),
+        }
+    }
+    Ok(())
+}
+
+/// One StatefulSet of each kind, of those that are not there.
+fn trial<'a>(ctx: &Ctx, owner: &Owner, objects: &'a [Object]) -> Vec<&'a Object> {
+    let mut seen: Vec<&serde_json::Value> = Vec::new();
+    let sets = objects.iter().filter(|o| o.kind == render::Kind::StatefulSet);
+    sets.filter(|o| {
+        let component = &o.body["metadata"]["labels"][render::COMPONENT];
+        let first = !seen.contains(&component);
+        seen.push(component);
+        let key = Key::new(owner.namespace.as_str(), o.name.as_str());
+        first && ctx.workloads.get(o.kind, &key).is_none()
+    })
+    .collect()
+}
+
+async fn set_finalizer(ctx: &Ctx, cluster: &CacheCluster, on: bool) -> Option<Duration> {
+    match finalizers::set(ctx, &api(ctx, cluster), cluster, FINALIZER, on).await {
+        Ok(written) => {
+            ctx.changed_cluster(&ctx.clusters.replace(written));
+            Some(Duration::ZERO)
+        }
+        Err(Reply::Gone) => None,
+        Err(Reply::Busy(after)) => Some(after.unwrap_or(Duration::from_secs(1))),
+        Err(reply) => {
+            tracing::debug!(
+                cluster = cluster.metadata.name,
+                ?reply,
+                "the finalizer could not be written yet"
+            );
+            Some(Duration::from_millis(500))
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Removes what belongs to an older revision: objects that this one does not have, and, while a cache was never ready,
+//! pods that were made before an edit. Nothing of a cache that serves is touched: its pods are replaced by operations.
+
+use super::Stage;
+use super::render::{Kind, Object, Owner};
+use super::workloads::{BY_INSTANCE, Live};
+use crate::api::managed::Revision;
+use crate::cache::{Cached, Store};
+use crate::controller::{Ctx, write};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// Label of a pod: the template that its StatefulSet made it from.
+const TEMPLATE: &str = "controller-revision-hash";
+
+/// Removes what is left over.
+pub async fn tidy(ctx: &Ctx, owner: &Owner, revision: &Revision, stage: Stage, objects: &[Object]) {
+    let at = (BY_INSTANCE, format!("{}/{}", owner.namespace, owner.name));
+    let sets = ctx.workloads.sets.by_index(&at);
+    let extra = |kind: Kind, name: &str| !objects.iter().any(|o| o.kind == kind && o.name == name);
+    for set in sets.iter().filter(|s| extra(Kind::StatefulSet, &s.name_any())) {
+        remove(ctx, &ctx.workloads.sets, owner, &**set, revision.number).await;
+    }
+    if stage != Stage::Ready {
+        for pod in ctx.workloads.pods.by_index(&at).iter().filter(|p| outdated(p, &sets)) {
+            tracing::info!(pod = pod.name_any(), "made before an edit; it is made anew");
+            delete(ctx, owner, &**pod).await;
+        }
+    }
+    for config in ctx.workloads.configs.by_index(&at) {
+        let name = config.name_any();
+        if extra(Kind::ConfigMap, &name) && !used(ctx, &at, &name, &sets) {
+            remove(ctx, &ctx.workloads.configs, owner, &*config, revision.number).await;
+        }
+    }
+}
+
+/// Whether the StatefulSet of a pod makes other pods by now.
+fn outdated(pod: &Pod, sets: &[Arc<StatefulSet>]) -> bool {
+    let Some(template) = pod.labels().get(TEMPLATE) else { return false };
+    let owner = pod.owner_references().iter().find(|o| o.kind == "StatefulSet");
+    let Some(set) = sets.iter().find(|s| owner.is_some_and(|o| s.uid().as_ref() == Some(&o.uid))) else {
+        return false;
+    };
+    let Some(status) = &set.status else { return false };
+    pod.metadata.deletion_timestamp.is_none()
+        && status.observed_generation == set.metadata.generation
+        && status.update_revision.as_ref().is_some_and(|r| r != template)
+}
+
+/// Whether a pod, or a template that pods are made from, has this ConfigMap.
+fn used(ctx: &Ctx, at: &(&'static str, String), name: &str, sets: &[Arc<StatefulSet>]) -> bool {
+    let pods = ctx.workloads.pods.by_index(at);
+    let of_pods = pods.iter().filter_map(|p| p.spec.as_ref());
+    let of_sets = sets.iter().filter_map(|s| s.spec.as_ref()?.template.spec.as_ref());
+    of_pods.chain(of_sets).any(|spec| {
+        spec.volumes.iter().flatten().filter_map(|v| v.config_map.as_ref()).any(|c| c.name == name)
+    })
+}
+
+/// Removes an object of this cache that an older revision made.
+async fn remove<K>(ctx: &Ctx, store: &Store<K>, owner: &Owner, object: &K, revision: i64)
+where
+    K: Cached<Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + Serialize + std::fmt::Debug,
+{
+    let live = Live::of(object);
+    if live.owner.as_deref() != Some(&owner.uid) || live.going || live.revision >= revision {
+        return;
+    }
+    tracing::info!(object = object.name_any(), "not part of the cache any more; it is removed");
+    if delete(ctx, owner, object).await {
+        store.remove(&crate::cache::Key::of(object), object.uid().as_deref());
+    }
+}
+
+async fn delete<K>(ctx: &Ctx, owner: &Owner, object: &K) -> bool
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &owner.namespace);
+    let uid = object.uid().unwrap_or_default();
+    let deleted = write::delete(ctx, &api, &object.name_any(), &uid).await;
+    if let Err(reply) = &deleted {
+        tracing::warn!(object = object.name_any(), ?reply, "it could not be removed yet");
+    }
+    deleted.is_ok()
+}
+
+/// Removes a StatefulSet, and with it its pods.
+pub async fn remove_set(ctx: &Ctx, owner: &Owner, set: &StatefulSet) -> bool {
+    delete(ctx, owner, set).await
+}
