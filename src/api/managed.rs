@@ -27,6 +27,9 @@ pub struct Managed {
     /// The job service, which persists and copies files.
     #[serde(default)]
     pub jobs: Jobs,
+    /// Proxies, which let S3 clients read and write through the cache.
+    #[serde(default, skip_serializing_if = "Proxies::is_default")]
+    pub proxies: Proxies,
     /// What is mounted at the cache's root: durable, and seen by all masters and workers under the same address. Files
     /// that are written to the cache outside of mounts are kept there.
     pub root_storage: RootStorage,
@@ -140,6 +143,27 @@ pub struct Jobs {
 impl Default for Jobs {
     fn default() -> Self {
         Self { workers: one(), pods: Pods::default() }
+    }
+}
+
+/// Proxies with the S3 interface, for clients of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proxies {
+    /// How many.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 64))]
+    pub replicas: i32,
+    /// Their pods.
+    #[serde(default, skip_serializing_if = "Pods::is_default")]
+    pub pods: Pods,
+}
+
+impl Proxies {
+    /// Whether none are asked for.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

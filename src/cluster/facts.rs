@@ -68,13 +68,18 @@ pub async fn gather(
         | Stage::Ready => Root::Unknown("not asked for".into()),
     };
     let masters = pods::part(&masters, &names("master", managed.masters.replicas));
-    let jobs = if managed.jobs.workers == 0 { Part::default() } else { jobs(ctx, owner, &names, managed) };
+    let named = |what: &str, count: i32| pods::part(&pods::of(ctx, owner, what), &names(what, count));
+    let jobs = match managed.jobs.workers {
+        0 => Part::default(),
+        workers => both(named("job-master", 1), named("job-worker", workers)),
+    };
     let facts = Facts {
         restarted: false,
         objects: trouble.map(|t| (t.reason.to_owned(), t.message)),
         masters,
         workers: pods::part(&worker_pods, &workers),
         jobs,
+        proxies: named("proxy", managed.proxies.replicas),
         engine,
         root,
         unclaimed,
@@ -86,12 +91,8 @@ fn silent(reason: &str, message: impl Into<String>) -> Engine {
     Engine::Silent { reason: reason.into(), message: message.into() }
 }
 
-fn jobs(ctx: &Ctx, owner: &Owner, names: &dyn Fn(&str, i32) -> Vec<String>, managed: &Managed) -> Part {
-    let mut all = pods::of(ctx, owner, "job-master");
-    all.extend(pods::of(ctx, owner, "job-worker"));
-    let mut wanted = names("job-master", 1);
-    wanted.extend(names("job-worker", managed.jobs.workers));
-    pods::part(&all, &wanted)
+fn both(a: Part, b: Part) -> Part {
+    Part { wanted: a.wanted + b.wanted, ready: a.ready + b.ready, trouble: a.trouble.or(b.trouble) }
 }
 
 /// What the cache says of itself, and how many of the workers that shall be there serve.

@@ -192,7 +192,7 @@ async fn pods(ctx: &Ctx, owner: &Owner) -> Option<String> {
         s.owner_references().iter().any(|o| o.uid == owner.uid)
     };
     let of = |labels: &std::collections::BTreeMap<String, String>, late: bool| {
-        labels.get(COMPONENT).is_some_and(|c| (c == "worker" || c == "job-worker") == late)
+        labels.get(COMPONENT).is_some_and(|c| matches!(c.as_str(), "worker" | "job-worker" | "proxy") == late)
     };
     let pods = ctx.workloads.pods.by_index(&at);
     for late in [true, false] {

@@ -109,7 +109,7 @@ fn not_applied(managed: &Managed, revision: &Revision) -> Wanted {
         open.push(("properties or security", "updateConfig"));
     }
     let pods = |m: &Managed| {
-        let parts = (m.masters.pods.clone(), m.workers.pods.clone(), m.jobs.clone());
+        let parts = (m.masters.pods.clone(), m.workers.pods.clone(), m.jobs.clone(), m.proxies.clone());
         (parts, m.service_account_name.clone())
     };
     if pods(managed) != pods(made) {

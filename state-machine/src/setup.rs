@@ -195,6 +195,8 @@ pub struct Facts {
     pub workers: Part,
     /// The job master and the job workers.
     pub jobs: Part,
+    /// The proxies.
+    pub proxies: Part,
     /// The cache.
     pub engine: Engine,
     /// Its root.
@@ -261,6 +263,7 @@ pub fn decide(stage: Stage, facts: &Facts) -> Decision {
         Stage::WorkersReady => members("workers", &facts.workers)
             .or_else(|| serving(facts))
             .or_else(|| members("members of the job service", &facts.jobs))
+            .or_else(|| members("proxies", &facts.proxies))
             .unwrap_or(DONE),
         Stage::Ready => Decision::Rest,
     }
@@ -301,7 +304,8 @@ pub fn trouble(facts: &Facts) -> Option<(String, String)> {
         .or_else(|| members("masters", &facts.masters))
         .or_else(|| members("workers", &facts.workers))
         .or_else(|| serving(facts))
-        .or_else(|| members("members of the job service", &facts.jobs));
+        .or_else(|| members("members of the job service", &facts.jobs))
+        .or_else(|| members("proxies", &facts.proxies));
     match told {
         Some(Decision::Wait { reason, message }) => Some((reason, message)),
         Some(Decision::Move(_) | Decision::Rest) | None => None,

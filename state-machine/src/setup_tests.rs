@@ -15,6 +15,7 @@ fn good() -> Facts {
         masters: part(1, 1),
         workers: part(3, 3),
         jobs: part(2, 2),
+        proxies: Part::default(),
         engine: Engine::Serves { workers_live: 3 },
         root: Root::AsWanted,
         unclaimed: None,

@@ -58,6 +58,8 @@ pub struct World {
     pub frees_linger: bool,
     /// What is mounted.
     pub mounts: MountTable,
+    /// Workers that serve, `host:port`; none: one that nobody knows.
+    pub workers: Vec<String>,
     /// The secret options of the last mount, by name.
     pub given: BTreeMap<String, String>,
     /// Every effect that was carried out, as `name token fence`.
@@ -105,19 +107,24 @@ impl Engine for FakeEngine {
         async move {
             let delay = self.gate()?;
             pause(delay).await;
+            let mut workers = self.world().workers.clone();
+            if workers.is_empty() {
+                workers.push("fake:1".into());
+            }
+            let member = |name: &String| Member {
+                name: name.clone(),
+                state: "ACTIVE".into(),
+                version: "fake".into(),
+                capacity_bytes: i64::MAX / 4,
+                used_bytes: 0,
+            };
             Ok(EngineInfo {
                 identity: self.identity.clone(),
                 version: "fake".into(),
                 masters_ready: 1,
                 masters: 1,
-                workers_live: 1,
-                members: vec![Member {
-                    name: "fake:1".into(),
-                    state: "ACTIVE".into(),
-                    version: "fake".into(),
-                    capacity_bytes: i64::MAX / 4,
-                    used_bytes: 0,
-                }],
+                workers_live: workers.len(),
+                members: workers.iter().map(member).collect(),
                 capacity_bytes: i64::MAX / 4,
                 used_bytes: 0,
             })

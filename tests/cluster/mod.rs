@@ -265,7 +265,7 @@ pub struct TestNamespace {
 impl Drop for TestNamespace {
     fn drop(&mut self) {
         // Not waited for: the controller of the test may be gone already, so the finalizers are taken off by hand.
-        let strip = r#"kubectl -n "$1" get dop -o name 2>/dev/null | xargs -r -n 50 -P 2 kubectl -n "$1" patch --type=merge -p '{"metadata":{"finalizers":null}}'"#;
+        let strip = r#"kubectl -n "$1" get dop,cc,dset -o name 2>/dev/null | xargs -r -n 50 -P 2 kubectl -n "$1" patch --type=merge -p '{"metadata":{"finalizers":null}}'"#;
         let mut delete = self.bench.kubectl_as("admin");
         let _ = delete.args(["delete", "namespace", &self.name, "--wait=false"]).output();
         let mut sh = Command::new("bash");

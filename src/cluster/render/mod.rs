@@ -38,6 +38,7 @@ const JOB_MASTER_RPC: i32 = 20001;
 const JOB_MASTER_WEB: i32 = 20002;
 const JOB_WORKER_RPC: i32 = 30001;
 const JOB_WORKER_WEB: i32 = 30003;
+const PROXY: i32 = 39999;
 
 /// Whose cache it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +138,10 @@ pub fn render(owner: &Owner, revision: &Revision) -> Result<Vec<Object>, RenderE
     }
     if managed.jobs.workers > 0 {
         all.push(with.set(Role::JobWorker)?);
+    }
+    if managed.proxies.replicas > 0 {
+        all.push(with.service("proxy", false, &[("s3", PROXY)]));
+        all.push(with.set(Role::Proxy)?);
     }
     Ok(all)
 }

@@ -5,7 +5,7 @@ use super::merge::lay_over;
 use super::properties;
 use super::{
     COMPONENT, INSTANCE, JOB_MASTER_RPC, JOB_MASTER_WEB, JOB_WORKER_RPC, JOB_WORKER_WEB, Kind,
-    MASTER_JOURNAL, MASTER_RPC, MASTER_WEB, Object, RenderError, Renderer, WORKER_RPC, WORKER_WEB,
+    MASTER_JOURNAL, MASTER_RPC, MASTER_WEB, Object, PROXY, RenderError, Renderer, WORKER_RPC, WORKER_WEB,
 };
 use crate::api::managed::{Medium, Pods, Volume};
 use serde_json::{Value, json};
@@ -56,6 +56,8 @@ pub enum Role {
     Worker(i32),
     /// A job worker.
     JobWorker,
+    /// A proxy.
+    Proxy,
 }
 
 impl Role {
@@ -65,6 +67,7 @@ impl Role {
             Self::JobMaster => "job-master",
             Self::Worker(_) => "worker",
             Self::JobWorker => "job-worker",
+            Self::Proxy => "proxy",
         }
     }
 
@@ -75,6 +78,7 @@ impl Role {
             Self::JobMaster => &["job-master"],
             Self::Worker(_) => &["worker-only", "--no-format"],
             Self::JobWorker => &["job-worker"],
+            Self::Proxy => &["proxy"],
         }
     }
 
@@ -84,6 +88,7 @@ impl Role {
             Self::JobMaster => &[("rpc", JOB_MASTER_RPC), ("web", JOB_MASTER_WEB)],
             Self::Worker(_) => &[("rpc", WORKER_RPC), ("web", WORKER_WEB)],
             Self::JobWorker => &[("rpc", JOB_WORKER_RPC), ("web", JOB_WORKER_WEB)],
+            Self::Proxy => &[("s3", PROXY)],
         }
     }
 
@@ -94,6 +99,7 @@ impl Role {
             Self::JobMaster => "ALLUXIO_JOB_MASTER_JAVA_OPTS",
             Self::Worker(_) => "ALLUXIO_WORKER_JAVA_OPTS",
             Self::JobWorker => "ALLUXIO_JOB_WORKER_JAVA_OPTS",
+            Self::Proxy => "ALLUXIO_PROXY_JAVA_OPTS",
         }
     }
 }
@@ -137,6 +143,7 @@ impl Renderer<'_> {
             Role::Master => &self.managed.masters.pods,
             Role::Worker(_) => &self.managed.workers.pods,
             Role::JobMaster | Role::JobWorker => &self.managed.jobs.pods,
+            Role::Proxy => &self.managed.proxies.pods,
         }
     }
 
@@ -168,7 +175,7 @@ impl Renderer<'_> {
                     all.add(&format!("tier-{level}"), &tier(level), &one.volume, memory);
                 }
             }
-            Role::JobWorker => {}
+            Role::JobWorker | Role::Proxy => {}
         }
         all
     }
@@ -182,6 +189,7 @@ impl Renderer<'_> {
                 format!("-Dalluxio.master.journal.type=UFS -Dalluxio.master.journal.folder={JOURNAL}/jobs")
             }
             Role::Worker(_) => format!("-Dalluxio.worker.hostname={own}"),
+            Role::Proxy => String::new(),
             Role::JobWorker => format!("-Dalluxio.job.worker.hostname={own} -Dalluxio.worker.hostname={own}"),
         };
         let mut all =
@@ -224,7 +232,7 @@ impl Renderer<'_> {
             "env": self.environment(role),
             "ports": ports,
             // The open port is all that a standby master has.
-            "readinessProbe": {"tcpSocket": {"port": "rpc"}, "periodSeconds": 2, "failureThreshold": 3},
+            "readinessProbe": {"tcpSocket": {"port": role.ports()[0].0}, "periodSeconds": 2, "failureThreshold": 3},
             "securityContext": confined,
             "volumeMounts": storage.mounts,
         });
@@ -289,6 +297,7 @@ impl Renderer<'_> {
             Role::JobMaster => ("job-master".to_owned(), 1),
             Role::Worker(id) => (format!("worker-{id}"), 1),
             Role::JobWorker => ("job-worker".to_owned(), self.managed.jobs.workers),
+            Role::Proxy => ("proxy".to_owned(), self.managed.proxies.replicas),
         };
         let mut selector = self.selector(role.component());
         if let Role::Worker(id) = role {
@@ -308,7 +317,7 @@ impl Renderer<'_> {
             spec["persistentVolumeClaimRetentionPolicy"] =
                 json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
         }
-        let late = matches!(role, Role::Worker(_) | Role::JobWorker);
+        let late = matches!(role, Role::Worker(_) | Role::JobWorker | Role::Proxy);
         let name = format!("{}-{name}", self.owner.name);
         Ok(self.object(Kind::StatefulSet, name, late, Some(role.component()), json!({"spec": spec})))
     }

@@ -1,0 +1,402 @@
+//! Does a managed cache come to be from its spec, stage by stage, whatever happens to the controller, and go again?
+//! The API server and the controllers of Kubernetes are real; pods are said to be ready by the test, and the cache is one
+//! that does what the test says. `alluxio_managed.rs` has real pods.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod cluster;
+
+use cluster::controllers::InProcess;
+use cluster::faults::{Fault, Faults};
+use cluster::stage::Stage;
+use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
+use ratchet::api::cluster::CacheClusterStatus;
+use ratchet::api::{CacheCluster, TargetLock};
+use ratchet::controller::Config;
+use ratchet_state_machine::mounts::MountView;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn config() -> Config {
+    Config { managed: true, probe_every: Duration::from_secs(1), ..Stage::config() }
+}
+
+fn spec(more: &Value) -> Value {
+    // No node runs these pods, where there is one.
+    let pods = json!({"template": {"spec": {"nodeSelector": {"ratchet.dev/test": "nowhere"}}}});
+    let mut spec = json!({
+        "version": "2.9.6",
+        "masters": {"journal": {"emptyDir": {}}, "pods": pods},
+        "workers": {"replicas": 2, "tiers": [{"medium": "SSD", "size": "1Gi", "emptyDir": {}}], "pods": pods},
+        "jobs": {"pods": pods},
+        "rootStorage": {"hostPath": "/tmp"},
+    });
+    merge(&mut spec, more);
+    spec
+}
+
+fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            over.iter().for_each(|(k, v)| merge(base.entry(k.clone()).or_insert(Value::Null), v));
+        }
+        (base, over) => *base = over.clone(),
+    }
+}
+
+async fn create(stage: &Stage, more: Value) {
+    let object = json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": "CacheCluster", "metadata": {"name": "c"},
+        "spec": {"managed": spec(&more)}});
+    let cluster: CacheCluster = serde_json::from_value(object).expect("a CacheCluster");
+    api::<CacheCluster>(stage).create(&PostParams::default(), &cluster).await.expect("created");
+    // What the cache will say once it runs.
+    let host = |i: i32| format!("c-worker-{i}-0.c-worker.{}.svc:29999", stage.ns.name);
+    let mut world = stage.engine.world();
+    world.workers = (0..4).map(host).collect();
+    world.mounts.mounts.retain(|m| m.path != "/");
+    world.mounts.mounts.push(MountView {
+        path: "/".into(),
+        uri: "/under-storage".into(),
+        ..MountView::default()
+    });
+}
+
+async fn edit(stage: &Stage, more: Value) {
+    let patch = Patch::Merge(json!({"spec": {"managed": more}}));
+    api::<CacheCluster>(stage).patch("c", &PatchParams::default(), &patch).await.expect("edited");
+}
+
+fn api<K>(stage: &Stage) -> Api<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    Api::namespaced(stage.admin.clone(), &stage.ns.name)
+}
+
+async fn until(
+    stage: &Stage,
+    what: &str,
+    wanted: impl Fn(&CacheClusterStatus) -> bool,
+) -> CacheClusterStatus {
+    let mut last = None;
+    for _ in 0..900 {
+        last = api::<CacheCluster>(stage).get("c").await.expect("readable").status;
+        if let Some(status) = last.as_ref().filter(|s| wanted(s)) {
+            return status.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not {what}: {last:#?}")
+}
+
+fn condition(status: &CacheClusterStatus, name: &str) -> String {
+    let found = status.conditions.iter().find(|c| c.type_ == name);
+    found.map(|c| format!("{} {}: {}", c.status, c.reason, c.message)).unwrap_or_default()
+}
+
+async fn says(stage: &Stage, name: &str, begins: &str) -> CacheClusterStatus {
+    until(stage, begins, |s| condition(s, name).starts_with(begins)).await
+}
+
+/// Says of every pod of a namespace that it is ready, as a kubelet would. Ends when it is dropped.
+struct Kubelet(tokio::task::JoinHandle<()>);
+
+impl Kubelet {
+    fn start(stage: &Stage) -> Self {
+        let pods: Api<Pod> = api(stage);
+        Self(tokio::spawn(async move {
+            loop {
+                let all = pods.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
+                for pod in all.iter().filter(|p| p.status.as_ref().is_none_or(|s| s.pod_ip.is_none())) {
+                    let status = json!({"status": {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}],
+                        "conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}});
+                    let patch = Patch::Strategic(status);
+                    let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn versions<K>(client: &Client, namespace: &str) -> Vec<String>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
+{
+    let all: Api<K> = Api::namespaced(client.clone(), namespace);
+    let labelled = ListParams::default().labels("app.kubernetes.io/managed-by=ratchet");
+    let ours = if K::group(&()) == ratchet::api::GROUP { ListParams::default() } else { labelled };
+    let listed = all.list(&ours).await.expect("listed").items;
+    let kind = K::kind(&()).into_owned();
+    let version = |o: &K| o.resource_version().unwrap_or_default();
+    listed.iter().map(|o| format!("{kind} {} {}", o.name_any(), version(o))).collect()
+}
+
+/// Everything that was made, each with its version.
+async fn objects(stage: &Stage) -> Vec<String> {
+    let (client, ns) = (&stage.admin, stage.ns.name.as_str());
+    let mut all = versions::<ConfigMap>(client, ns).await;
+    all.extend(versions::<Service>(client, ns).await);
+    all.extend(versions::<PodDisruptionBudget>(client, ns).await);
+    all.extend(versions::<StatefulSet>(client, ns).await);
+    all.extend(versions::<CacheCluster>(client, ns).await);
+    all.sort();
+    all
+}
+
+fn names(objects: &[String]) -> Vec<&str> {
+    objects
+        .iter()
+        .map(|o| o.rsplit_once(' ').expect("a version").0)
+        .filter(|n| !n.starts_with("ConfigMap"))
+        .collect()
+}
+
+const ALL: [&str; 12] = [
+    "PodDisruptionBudget c-master",
+    "PodDisruptionBudget c-worker",
+    "Service c-client",
+    "Service c-job-master",
+    "Service c-job-worker",
+    "Service c-master",
+    "Service c-worker",
+    "StatefulSet c-job-master",
+    "StatefulSet c-job-worker",
+    "StatefulSet c-master",
+    "StatefulSet c-worker-0",
+    "StatefulSet c-worker-1",
+];
+
+async fn controller(stage: &Stage) -> InProcess {
+    stage.controller_with(config()).await
+}
+
+async fn delete(stage: &Stage) {
+    api::<CacheCluster>(stage).delete("c", &DeleteParams::default()).await.expect("deleted");
+    let clusters = api::<CacheCluster>(stage);
+    stage
+        .eventually("the CacheCluster is gone", async || clusters.get_opt("c").await.unwrap().is_none())
+        .await;
+}
+
+/// Nothing of it is left; the garbage collector of Kubernetes takes what a CacheCluster owned.
+async fn nothing_is_left(stage: &Stage) {
+    stage.eventually("everything is gone", async || objects(stage).await.is_empty()).await;
+    let pods: Api<Pod> = api(stage);
+    stage
+        .eventually("pods", async || pods.list(&ListParams::default()).await.unwrap().items.is_empty())
+        .await;
+    let locks: Api<TargetLock> = Api::all(stage.admin.clone());
+    let all = locks.list(&ListParams::default()).await.unwrap().items;
+    assert!(all.iter().all(|l| l.spec.claim.namespace != stage.ns.name), "a lock is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_set_up_stage_by_stage_then_rests_and_what_drifts_is_mended() {
+    let Some(stage) = Stage::empty("managed").await else { return };
+    let running = controller(&stage).await;
+    create(&stage, json!({})).await;
+    let status =
+        says(&stage, "MasterReady", "False PodsNotReady: 0 of 1 masters are ready: pod c-master-0 ").await;
+    assert_eq!(
+        (status.phase.as_str(), condition(&status, "SetupMaster")),
+        ("Creating", "True Done: ".into())
+    );
+    assert_eq!(condition(&status, "SetupWorkers"), "False NotBegun: an earlier stage is not done");
+    assert_eq!(names(&objects(&stage).await).len(), 9, "masters only: {:?}", objects(&stage).await);
+    let kubelet = Kubelet::start(&stage);
+    let status = until(&stage, "Ready", |s| s.phase == "Ready").await;
+    assert_eq!(condition(&status, "Ready"), "True Ready: 2 workers live");
+    assert_eq!((status.masters.as_str(), status.workers.as_str(), status.replicas), ("1/1", "2/2", 2));
+    assert_eq!(status.set_up.as_ref().map(|s| s.stage.as_str()), Some("Ready"));
+    assert_eq!(
+        status.storage.iter().map(|s| s.survives_pod.as_str()).collect::<Vec<_>>(),
+        ["Never", "Never"]
+    );
+
+    // The statuses that Kubernetes itself keeps come to rest first.
+    let mut before = objects(&stage).await;
+    stage
+        .eventually("rest", async || {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let now = objects(&stage).await;
+            std::mem::replace(&mut before, now.clone()) == now
+        })
+        .await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(objects(&stage).await, before, "nothing is rewritten");
+    assert!(ALL.iter().all(|n| names(&before).contains(n)) && names(&before).len() == 13, "{before:?}");
+
+    // Somebody changes one, and removes another.
+    let sets: Api<StatefulSet> = api(&stage);
+    let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    sets.patch("c-worker-1", &PatchParams::default(), &patch).await.unwrap();
+    let services: Api<Service> = api(&stage);
+    services.delete("c-worker", &DeleteParams::default()).await.unwrap();
+    let one = async || sets.get("c-worker-1").await.unwrap().spec.and_then(|s| s.replicas) == Some(1);
+    stage.eventually("mended", one).await;
+    stage.eventually("made anew", async || services.get_opt("c-worker").await.unwrap().is_some()).await;
+
+    // An object that a newer revision wrote is left alone by who does not know that revision.
+    let newer = json!({"metadata": {"annotations": {"ratchet.dev/revision": "99"}}, "spec": {"replicas": 0}});
+    sets.patch("c-worker-0", &PatchParams::default(), &Patch::Merge(newer)).await.unwrap();
+    says(&stage, "Ready", "True NotUpToDate: c-worker-0 was written by an operation").await;
+    assert_eq!(sets.get("c-worker-0").await.unwrap().spec.and_then(|s| s.replicas), Some(0));
+    delete(&stage).await;
+    nothing_is_left(&stage).await;
+    drop(kubelet);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_moves_a_cache_that_was_never_ready_and_waits_for_an_operation_after_that() {
+    let Some(stage) = Stage::empty("managed-edit").await else { return };
+    let running = controller(&stage).await;
+    create(&stage, json!({"image": {"tag": "typo"}})).await;
+    says(&stage, "MasterReady", "False PodsNotReady").await;
+    let pods: Api<Pod> = api(&stage);
+    let image = |p: &Pod| p.spec.as_ref().and_then(|s| s.containers[0].image.clone()).unwrap_or_default();
+    let masters =
+        |p: Option<Pod>, tag: &str| p.is_some_and(|p| image(&p) == format!("alluxio/alluxio:{tag}"));
+    stage.eventually("a pod", async || masters(pods.get_opt("c-master-0").await.unwrap(), "typo")).await;
+    edit(&stage, json!({"image": {"tag": "right"}, "workers": {"replicas": 3}})).await;
+    stage.eventually("another", async || masters(pods.get_opt("c-master-0").await.unwrap(), "right")).await;
+    let kubelet = Kubelet::start(&stage);
+    let status = until(&stage, "Ready", |s| s.phase == "Ready").await;
+    assert_eq!(status.revision.as_ref().map(|r| (r.number, r.workers.len())), Some((2, 3)));
+    let configs = versions::<ConfigMap>(&stage.admin, &stage.ns.name).await;
+    assert_eq!(configs.len(), 1, "{configs:?}");
+
+    edit(&stage, json!({"version": "2.9.5", "properties": {"alluxio.user.x": "1"}})).await;
+    let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "c"}, "spec": {"replicas": 4}});
+    let scaled =
+        api::<CacheCluster>(&stage).patch_scale("c", &PatchParams::default(), &Patch::Merge(scale)).await;
+    let scaled = scaled.expect("it has the subresource").status.expect("a status");
+    let selector = "app.kubernetes.io/instance=c,app.kubernetes.io/component=worker".to_owned();
+    assert_eq!((scaled.replicas, scaled.selector), (3, Some(selector.clone())));
+    assert_eq!(pods.list(&ListParams::default().labels(&selector)).await.unwrap().items.len(), 3);
+    let waits = "True OperationNotAvailable: version or image waits for the operation upgrade, workers.replicas waits \
+                 for the operation scaleOut, properties or security waits for the operation updateConfig";
+    let status = says(&stage, "SpecNotApplied", waits).await;
+    assert_eq!(status.phase, "Ready");
+    assert_eq!(status.revision.map(|r| r.number), Some(2), "only operations move it now");
+    assert!(masters(pods.get_opt("c-master-0").await.unwrap(), "right"));
+    edit(
+        &stage,
+        json!({"version": "2.9.6", "properties": {"alluxio.user.x": null}, "workers": {"replicas": 3}}),
+    )
+    .await;
+    says(&stage, "SpecNotApplied", "False Applied").await;
+    delete(&stage).await;
+    drop(kubelet);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_said_before_anything_is_made() {
+    let Some(stage) = Stage::empty("managed-wrong").await else { return };
+    let running = controller(&stage).await;
+    let template = |spec: Value| json!({"workers": {"pods": {"template": {"spec": spec}}}});
+    create(&stage, template(json!({"nodeSelektor": {"a": "b"}}))).await;
+    let status = says(&stage, "Ready", "False ObjectRefused: StatefulSet c-worker-0: ").await;
+    assert!(
+        condition(&status, "Ready").contains("unknown field 'spec.template.spec.nodeSelektor'"),
+        "{status:#?}"
+    );
+    assert_eq!(status.phase, "Failed");
+    assert_eq!(objects(&stage).await.len(), 1, "the master is not made either: {:?}", objects(&stage).await);
+    edit(&stage, template(json!({"nodeSelektor": null, "tolerations": "all"}))).await;
+    says(&stage, "Ready", "False ").await;
+    let said = until(&stage, "said", |s| condition(s, "Ready").contains("tolerations")).await;
+    assert_eq!((said.phase.as_str(), objects(&stage).await.len()), ("Failed", 1));
+    edit(
+        &stage,
+        template(json!({"tolerations": null, "containers": [{"name": "alluxio", "command": ["sh"]}]})),
+    )
+    .await;
+    says(&stage, "Ready", "False InvalidSpec: pods.template of the workers changes command").await;
+
+    // A name is taken by somebody else's object, which stays as it is.
+    let services: Api<Service> = api(&stage);
+    let theirs = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c-client"},
+        "spec": {"ports": [{"port": 1}], "clusterIP": "None"}});
+    services.create(&PostParams::default(), &serde_json::from_value(theirs).unwrap()).await.unwrap();
+    edit(&stage, template(json!({"containers": null}))).await;
+    let status = says(&stage, "Ready", "False NameTaken: Service c-client is there already").await;
+    assert_eq!(status.phase, "Failed");
+    assert_eq!(services.get("c-client").await.unwrap().spec.unwrap().ports.unwrap()[0].port, 1);
+    services.delete("c-client", &DeleteParams::default()).await.unwrap();
+    says(&stage, "MasterReady", "False PodsNotReady").await;
+
+    // Its pods never come up, and it can be deleted.
+    delete(&stage).await;
+    nothing_is_left(&stage).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_another_cache_is_not_taken_over() {
+    let Some(stage) = Stage::empty("managed-root").await else { return };
+    let running = controller(&stage).await;
+    create(&stage, json!({})).await;
+    stage.engine.world().mounts.mounts[0].uri = "/elsewhere".into();
+    let _kubelet = Kubelet::start(&stage);
+    let why = "False UnderStorageDiffers: the cache's root is /elsewhere and the spec says /under-storage";
+    let status = says(&stage, "CheckUnderStorage", why).await;
+    assert_eq!(status.phase, "Failed");
+    assert!(!names(&objects(&stage).await).contains(&"StatefulSet c-worker-0"), "no worker joins it");
+    delete(&stage).await;
+    running.stop().await;
+}
+
+/// A controller dies at its k-th write; another one finishes. Gives back how many writes the first one sent.
+async fn dies(k: usize) -> Option<usize> {
+    let stage = Stage::empty("managed-crash").await?;
+    let faults = Faults::new(move |sent| match sent.write {
+        true if sent.writes == k && k.is_multiple_of(2) => Fault::Silent,
+        true if sent.writes > k => Fault::Dead,
+        true | false => Fault::None,
+    });
+    let client = faults.client(&stage.bench).await;
+    let first = InProcess::with_client(client, &stage.ns.name, stage.engine.clone(), config());
+    let _kubelet = Kubelet::start(&stage);
+    create(&stage, json!({})).await;
+    let ready = async || {
+        let status = api::<CacheCluster>(&stage).get("c").await.unwrap().status;
+        status.is_some_and(|s| s.phase == "Ready")
+    };
+    stage.eventually("it dies or is done", async || faults.writes() > k || ready().await).await;
+    let written = faults.writes();
+    first.crash();
+    let second = controller(&stage).await;
+    let status = until(&stage, "Ready", |s| s.phase == "Ready").await;
+    let all = objects(&stage).await;
+    assert!(ALL.iter().all(|n| names(&all).contains(n)) && names(&all).len() == 13, "k = {k}: {all:?}");
+    assert_eq!(status.revision.map(|r| r.number), Some(1), "k = {k}");
+    delete(&stage).await;
+    nothing_is_left(&stage).await;
+    second.stop().await;
+    Some(written)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_write_changes_nothing_about_the_end() {
+    let Some(writes) = dies(usize::MAX).await else { return };
+    assert!((18..50).contains(&writes), "{writes} writes for a cache of two workers");
+    let runs = futures::stream::iter((1..=writes).map(dies)).buffer_unordered(6);
+    assert_eq!(runs.count().await, writes);
+}
