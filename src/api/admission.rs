@@ -21,6 +21,8 @@ pub fn all() -> Vec<Value> {
         binding("ratchet-operations"),
         policy("ratchet-clusters", &[&clusters_rule()], vec![]),
         binding("ratchet-clusters"),
+        policy("ratchet-datasets", &[&datasets_rule()], vec![]),
+        binding("ratchet-datasets"),
     ]
 }
 
@@ -65,6 +67,24 @@ fn clusters_rule() -> Demand {
              authorizer.group('apps').resource('statefulsets').namespace(request.namespace).check('create').allowed()"
         ),
         message: "you need the verb create on statefulsets.apps to declare or change a managed cache: it becomes pods",
+    }
+}
+
+/// A Dataset may give other namespaces a claim on its volume, where its author could create one himself.
+fn datasets_rule() -> Demand {
+    let namespaces = |o: &str| format!("has({o}.spec.volume) && has({o}.spec.volume.namespaces)");
+    Demand {
+        operations: &["CREATE", "UPDATE"],
+        resources: &["datasets"],
+        expression: format!(
+            "request.userInfo.username == '{CONTROLLER_USER}' || !({}) || (oldObject != null && {} && \
+             object.spec.volume.namespaces.all(n, n in oldObject.spec.volume.namespaces)) || \
+             object.spec.volume.namespaces.all(n, authorizer.group('').resource('persistentvolumeclaims')\
+             .namespace(n).check('create').allowed())",
+            namespaces("object"),
+            namespaces("oldObject")
+        ),
+        message: "you need the verb create on persistentvolumeclaims in every namespace of volume.namespaces",
     }
 }
 

@@ -5,6 +5,7 @@ use super::conditions::Condition;
 use super::kind::kind;
 use ratchet_state_machine::spec::{MountOption, MountSpec};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 kind! {
     /// Data of one or more stores, mounted into a cache.
@@ -35,6 +36,50 @@ pub struct DatasetSpec {
     /// When the cache looks for new, changed and removed files in the stores.
     #[serde(default)]
     pub metadata: MetadataPolicy,
+    /// A volume for pods, with a claim of the Dataset's name. It goes when no pod uses it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<DatasetVolume>,
+}
+
+/// A volume for pods. A CSI driver of the cluster serves it; Ratchet makes the objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetVolume {
+    /// The CSI driver; one of those that the controller was told to allow.
+    #[serde(default = "default_driver")]
+    #[schemars(length(min = 1, max = 63))]
+    pub driver: String,
+    /// What the driver is told, beside alluxioPath (the mount; `/` when there are several), masters and cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32), inner(length(max = 1024)))]
+    pub attributes: BTreeMap<String, String>,
+    /// How pods may use it.
+    #[serde(default = "default_access")]
+    #[schemars(length(min = 1, max = 3))]
+    pub access_modes: Vec<AccessMode>,
+    /// Namespaces that get a claim too. Whoever writes this has to be allowed to create claims there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 63)))]
+    pub namespaces: Vec<String>,
+}
+
+fn default_driver() -> String {
+    "alluxio".into()
+}
+
+fn default_access() -> Vec<AccessMode> {
+    vec![AccessMode::ReadOnlyMany]
+}
+
+/// How pods may use a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum AccessMode {
+    /// Many nodes read.
+    ReadOnlyMany,
+    /// Many nodes read and write.
+    ReadWriteMany,
+    /// One node reads and writes.
+    ReadWriteOnce,
 }
 
 /// When the cache looks for new, changed and removed files. It always does after a mount was made or changed; a
@@ -134,10 +179,33 @@ pub struct DatasetStatus {
     #[serde(default)]
     #[schemars(length(max = 8))]
     pub cached_percent: String,
-    /// Ready, SpecNotApplied, Synced.
+    /// The volumes for pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub volumes: Vec<VolumeStatus>,
+    /// Ready, SpecNotApplied, Synced, VolumesReady.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// A volume for the pods of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeStatus {
+    /// Namespace of the claim, which has the Dataset's name.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Name of the PersistentVolume.
+    #[schemars(length(max = 253))]
+    pub volume: String,
+    /// Pending, Bound, InUse (it is to go, and a pod uses it), Removing or Failed.
+    #[schemars(length(max = 16))]
+    pub phase: String,
+    /// Why it is not Bound.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 600))]
+    pub message: String,
 }
 
 /// The newest look for files in the stores.

@@ -52,6 +52,9 @@ pub struct Args {
     /// Look after the objects of this namespace only (default: all namespaces).
     #[arg(long, env = "RATCHET_WATCH_NAMESPACE")]
     watch_namespace: Option<String>,
+    /// CSI drivers that Datasets may ask a volume of, separated by commas.
+    #[arg(long, default_value = "alluxio", env = "RATCHET_CSI_DRIVERS", value_delimiter = ',')]
+    csi_drivers: Vec<String>,
     /// Write logs as JSON lines.
     #[arg(long, env = "RATCHET_LOG_JSON")]
     log_json: bool,
@@ -102,6 +105,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         cleanup_bound_ms: i64::try_from(args.cleanup_seconds).unwrap_or(600).saturating_mul(1000),
         probe_every: Duration::from_secs(args.probe_seconds),
         managed: true,
+        csi_drivers: args.csi_drivers.clone(),
         drain: Duration::from_secs(args.drain_seconds),
         watch: WatchOptions {
             namespace: args.watch_namespace.clone(),

@@ -46,6 +46,13 @@ fn owner(cluster: &CacheCluster) -> Owner {
     }
 }
 
+/// The RPC addresses of the masters of a managed cache by the names of their pods, which stay.
+#[must_use]
+pub fn master_names(name: &str, namespace: &str, managed: &Managed) -> Vec<String> {
+    let hosts = render::masters(name, namespace, managed.masters.replicas);
+    hosts.iter().map(|h| format!("{h}:{}", render::MASTER_RPC)).collect()
+}
+
 fn api(ctx: &Ctx, cluster: &CacheCluster) -> Api<CacheCluster> {
     Api::namespaced(ctx.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default())
 }

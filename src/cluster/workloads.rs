@@ -2,12 +2,12 @@
 
 use super::render::{INSTANCE, Kind, MANAGED_BY, REVISION};
 use crate::cache::{Cached, Change, IndexKey};
-use crate::cache::{Key, Store, WaitError, namespaced, watch};
+use crate::cache::{Key, Store, WaitError, WatchOptions, namespaced, watch};
 use crate::controller::Ctx;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -16,6 +16,13 @@ use tokio::time::Instant;
 
 /// Objects by the CacheCluster that they are labelled with: `namespace/name`.
 pub const BY_INSTANCE: &str = "instance";
+
+/// Volumes and claims by the uid of their Dataset.
+pub const BY_DATASET: &str = "dataset";
+/// Label of a volume and of its claim: the uid of their Dataset.
+pub const DATASET_UID: &str = "ratchet.dev/dataset-uid";
+/// Annotation of them: `namespace/name` of it.
+pub const DATASET: &str = "ratchet.dev/dataset";
 
 /// The objects of managed caches.
 #[derive(Default)]
@@ -30,6 +37,10 @@ pub struct Workloads {
     pub configs: Arc<Store<ConfigMap>>,
     /// What may go at the same time.
     pub budgets: Arc<Store<PodDisruptionBudget>>,
+    /// Volumes of datasets.
+    pub volumes: Arc<Store<PersistentVolume>>,
+    /// Claims of them.
+    pub claims: Arc<Store<PersistentVolumeClaim>>,
 }
 
 macro_rules! cached {
@@ -51,6 +62,26 @@ macro_rules! cached {
 }
 
 cached!(StatefulSet, Pod, Service, ConfigMap, PodDisruptionBudget);
+
+macro_rules! of_datasets {
+    ($($kind:ty),*) => {$(
+        impl Cached for $kind {
+            fn indexes(&self) -> Vec<IndexKey> {
+                self.labels().get(DATASET_UID).map(|uid| (BY_DATASET, uid.clone())).into_iter().collect()
+            }
+
+            fn watermark(&self) -> (i64, i64) {
+                (0, 0)
+            }
+
+            fn prune(&mut self) {
+                self.metadata.managed_fields = None;
+            }
+        }
+    )*};
+}
+
+of_datasets!(PersistentVolume, PersistentVolumeClaim);
 
 /// The CacheCluster that an object is labelled with.
 fn instance<K: ResourceExt>(object: &K) -> Option<Key> {
@@ -114,6 +145,8 @@ impl Workloads {
         self.pods.ready(deadline).await?;
         self.services.ready(deadline).await?;
         self.configs.ready(deadline).await?;
+        self.volumes.ready(deadline).await?;
+        self.claims.ready(deadline).await?;
         self.budgets.ready(deadline).await
     }
 }
@@ -126,14 +159,34 @@ pub fn start_watches(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
     start(ctx, &all.services, tasks);
     start(ctx, &all.configs, tasks);
     start(ctx, &all.budgets, tasks);
+    let options = labelled(ctx);
+    let claims = namespaced::<PersistentVolumeClaim>(&ctx.client, &options);
+    tasks.spawn(watch(claims, Arc::clone(&all.claims), options.clone(), of_dataset(ctx)));
+    let volumes = Api::all(ctx.client.clone());
+    tasks.spawn(watch(volumes, Arc::clone(&all.volumes), options, of_dataset(ctx)));
+}
+
+fn labelled(ctx: &Ctx) -> WatchOptions {
+    WatchOptions { labels: Some(format!("{}={}", MANAGED_BY.0, MANAGED_BY.1)), ..ctx.config.watch.clone() }
+}
+
+/// A volume or a claim changed: its dataset is looked at.
+fn of_dataset<K: ResourceExt>(ctx: &Arc<Ctx>) -> impl Fn(&Change<K>) + Send + use<K> {
+    let queue = Arc::clone(ctx);
+    move |change: &Change<K>| {
+        let seen = change.new.as_ref().or(change.old.as_ref());
+        let named = seen.and_then(|o| o.annotations().get(DATASET).cloned());
+        if let Some((namespace, name)) = named.as_deref().and_then(|n| n.split_once('/')) {
+            queue.dataset_queue.add(Key::new(namespace, name));
+        }
+    }
 }
 
 fn start<K>(ctx: &Arc<Ctx>, store: &Arc<Store<K>>, tasks: &mut JoinSet<()>)
 where
     K: Cached<Scope = kube::core::NamespaceResourceScope> + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    let mut options = ctx.config.watch.clone();
-    options.labels = Some(format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let options = labelled(ctx);
     let api = namespaced::<K>(&ctx.client, &options);
     let queue = Arc::clone(ctx);
     let changed = move |change: &Change<K>| {

@@ -74,6 +74,8 @@ pub struct Config {
     pub datasets: bool,
     /// Run managed caches too: there is something that runs pods.
     pub managed: bool,
+    /// CSI drivers that Datasets may ask a volume of.
+    pub csi_drivers: Vec<String>,
     /// How to watch.
     pub watch: WatchOptions,
     /// How the protocol is broken.
@@ -94,6 +96,7 @@ impl Default for Config {
             drain: Duration::from_secs(20),
             datasets: true,
             managed: false,
+            csi_drivers: vec!["alluxio".into()],
             watch: WatchOptions::default(),
             #[cfg(feature = "teeth")]
             mutation: None,

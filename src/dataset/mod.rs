@@ -12,6 +12,7 @@
 pub mod look;
 mod plan;
 mod show;
+mod volumes;
 
 use crate::api::dataset::{DatasetSpec, MountStatus, SyncStatus};
 use crate::api::{CacheCluster, DataOperation, Dataset, DatasetStatus};
@@ -63,7 +64,7 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     if !finalizers::has(&*dataset, FINALIZER) {
         return set_finalizer(ctx, &dataset, true).await;
     }
-    let status = dataset.status.clone().unwrap_or_default();
+    let mut status = dataset.status.clone().unwrap_or_default();
     let Some(cluster) = cluster else {
         let message = format!("there is no CacheCluster {}; create it", dataset.spec.cluster);
         return show::write(ctx, &dataset, status, None, blocked("ClusterNotFound", message, false)).await;
@@ -91,7 +92,12 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
         Some(due) if !unfinished(ctx, &dataset, &status.sync.operation) => {
             sync(ctx, &dataset, status, due).await
         }
-        Some(_) | None => show::write(ctx, &dataset, status, Some(&cluster), None).await,
+        Some(_) | None => {
+            if !status.mounts.is_empty() && seen.mounts.iter().all(|m| m.phase == "Mounted") {
+                volumes::keep(ctx, &dataset, Some(&cluster), &mut status).await;
+            }
+            show::write(ctx, &dataset, status, Some(&cluster), None).await
+        }
     }
 }
 
@@ -348,6 +354,11 @@ async fn leave(ctx: &Ctx, dataset: &Dataset, cluster: Option<Arc<CacheCluster>>)
     let at = dataset.metadata.deletion_timestamp.as_ref();
     let for_ms = at.map_or(0, |t| (ctx.clock.now().timestamp() - t.0.as_second()).max(0) * 1000);
     let mut status = dataset.status.clone().unwrap_or_default();
+    if !volumes::release(ctx, dataset, &mut status).await {
+        // A pod that uses a volume is not cut off: however long it takes.
+        let wait = show::write(ctx, dataset, status, None, None).await;
+        return wait.map(|w| w.min(Duration::from_secs(5)));
+    }
     show::mirror(ctx, dataset, &mut status);
     let nothing = DatasetSpec { mounts: Vec::new(), ..dataset.spec.clone() };
     let due = plan::next(&nothing, &BTreeMap::new(), &status);

@@ -123,7 +123,7 @@ mod tests {
 
     fn spec(mounts: Vec<DatasetMount>) -> DatasetSpec {
         let metadata = MetadataPolicy::default();
-        DatasetSpec { cluster: "c".into(), mounts, shared_options: vec![], metadata }
+        DatasetSpec { cluster: "c".into(), mounts, shared_options: vec![], metadata, volume: None }
     }
 
     /// Acts upon everything that is due; the arms in order.

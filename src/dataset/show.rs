@@ -1,7 +1,7 @@
 //! What a dataset shows: how the operations of its mounts stand, what the live table says of them, and how much of it is
 //! cached. Nothing is written when nothing moved.
 
-use super::{Blocked, CREATING, api, look, operation, operations};
+use super::{Blocked, CREATING, api, look, operation, operations, volumes};
 use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, SYNCED, Wanted};
 use crate::api::dataset::MountStatus;
 use crate::api::{CacheCluster, Dataset, DatasetStatus};
@@ -137,6 +137,7 @@ pub fn describe(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus, blocke
         Wanted::new(READY, phase == "Bound", &reason, message),
         Wanted::new(SPEC_NOT_APPLIED, odd.is_some(), &why, what),
     ];
+    let wanted: Vec<Wanted> = wanted.into_iter().chain(volumes::condition(dataset, status)).collect();
     status.conditions = conditions::apply(&status.conditions, &wanted, generation, ctx.clock.now());
 }
 
@@ -174,6 +175,13 @@ fn verdict(
 ) -> (&'static str, String, String) {
     let is = |phase: &str| status.mounts.iter().find(|m| m.phase == phase);
     let of = |m: &MountStatus| (m.reason.clone(), format!("{}: {}", m.path, m.message));
+    if deleting && let Some(v) = status.volumes.iter().find(|v| v.phase == "InUse") {
+        return (
+            "Deleting",
+            "VolumeInUse".into(),
+            format!("claim in namespace {}: {}", v.namespace, v.message),
+        );
+    }
     if deleting {
         return ("Deleting", "Deleting".into(), "its mounts are being removed".into());
     }

@@ -146,11 +146,13 @@ impl InProcess {
         engine: Arc<dyn Engine>,
         config: controller::Config,
     ) -> Self {
-        let config = controller::Config {
-            probe_every: Duration::from_secs(1),
-            watch: WatchOptions { namespace: Some(namespace.to_owned()), ..config.watch.clone() },
-            ..config
-        };
+        let watch = WatchOptions { namespace: Some(namespace.to_owned()), ..config.watch.clone() };
+        Self::everywhere(client, engine, controller::Config { watch, ..config })
+    }
+
+    /// The same for all namespaces.
+    pub fn everywhere(client: Client, engine: Arc<dyn Engine>, config: controller::Config) -> Self {
+        let config = controller::Config { probe_every: Duration::from_secs(1), ..config };
         let registry = Registry::with(move |_| Ok(Arc::clone(&engine)));
         let writer = WriterId(format!("test-{}", unique()));
         let clock = LeapingClock::default();

@@ -15,6 +15,7 @@ mod properties;
 use crate::api::API_VERSION;
 use crate::api::managed::{Managed, Revision};
 use pods::Role;
+pub use properties::masters;
 use ratchet_state_machine::spec::names_credential;
 use serde_json::{Value, json};
 

@@ -16,10 +16,14 @@ pub fn config_name(owner: &Owner, managed: &Managed) -> Result<String, RenderErr
     Ok(format!("{}-config-{hex}", owner.name))
 }
 
-/// The names of the masters' pods, as members of the cache and clients reach them.
-fn masters(owner: &Owner, managed: &Managed, port: i32) -> String {
-    let host = |i| format!("{0}-master-{i}.{0}-master.{1}.svc:{port}", owner.name, owner.namespace);
-    (0..managed.masters.replicas).map(host).collect::<Vec<_>>().join(",")
+/// The masters of a cache by the names of their pods, as members of the cache and clients reach them.
+pub fn masters(name: &str, namespace: &str, replicas: i32) -> Vec<String> {
+    (0..replicas).map(|i| format!("{name}-master-{i}.{name}-master.{namespace}.svc")).collect()
+}
+
+/// `host:port` of each.
+fn addresses(hosts: &[String], port: i32) -> String {
+    hosts.iter().map(|h| format!("{h}:{port}")).collect::<Vec<_>>().join(",")
 }
 
 /// The content.
@@ -44,13 +48,14 @@ pub fn text(owner: &Owner, managed: &Managed) -> Result<String, RenderError> {
     }
     set("alluxio.security.login.username", &managed.security.user);
     set("alluxio.master.journal.folder", &format!("{JOURNAL}/data"));
+    let hosts = masters(&owner.name, &owner.namespace, managed.masters.replicas);
     if managed.masters.replicas > 1 {
         set("alluxio.master.journal.type", "EMBEDDED");
-        set("alluxio.master.rpc.addresses", &masters(owner, managed, MASTER_RPC));
-        set("alluxio.master.embedded.journal.addresses", &masters(owner, managed, MASTER_JOURNAL));
+        set("alluxio.master.rpc.addresses", &addresses(&hosts, MASTER_RPC));
+        set("alluxio.master.embedded.journal.addresses", &addresses(&hosts, MASTER_JOURNAL));
     } else {
         set("alluxio.master.journal.type", "UFS");
-        set("alluxio.master.hostname", masters(owner, managed, 0).trim_end_matches(":0"));
+        set("alluxio.master.hostname", &hosts.join(","));
     }
     if managed.jobs.workers > 0 {
         let host = format!("{0}-job-master-0.{0}-job-master.{1}.svc", owner.name, owner.namespace);
