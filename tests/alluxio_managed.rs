@@ -130,7 +130,7 @@ impl Ground {
     }
 
     async fn until(&self, what: &str, wanted: impl Fn(&CacheClusterStatus) -> bool) -> CacheClusterStatus {
-        for _ in 0..1800 {
+        for _ in 0..900 {
             let status = self.status().await;
             if wanted(&status) {
                 return status;
@@ -378,6 +378,66 @@ async fn three_masters_elect_one_and_outlive_the_loss_of_it() {
     }
     assert_eq!(last.as_ref().map(|s| s.files), Some(10), "{last:#?}");
     kubectl(&["delete", "dataset/data", "cachecluster/cache", "--timeout=120s"]);
+    gone(&ground, kubectl).await;
+    drop(running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_outlives_its_cache_and_an_empty_one_is_not_taken_for_it() {
+    let Some(ground) = Ground::new("journal").await else { return };
+    fill(&ground.home.join("images"), 10, 50_000);
+    let cache = ground.folder("cache");
+    let one = json!({"workers": {"replicas": 1, "tiers": [{"medium": "SSD", "size": "256Mi", "hostPath": cache}]},
+        "jobs": {"workers": 0}});
+    let mut yaml = ground.cluster(&one);
+    yaml["spec"]["managed"]["workers"]["tiers"][0].as_object_mut().expect("a tier").remove("emptyDir");
+    let data = json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": "Dataset",
+        "metadata": {"name": "data", "namespace": ground.ns.name},
+        "spec": {"cluster": "cache", "mounts": [{"path": "/images", "uri": "/stores/images"}]}});
+    let load = json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": "DataLoad",
+        "metadata": {"name": "warm", "namespace": ground.ns.name}, "spec": {"target": "cache", "paths": ["/images"]}});
+    let running = ground.start();
+    ground.apply(&[yaml.clone(), data, load]);
+    let first = ground.until("Ready", |s| s.phase == "Ready").await;
+    let loads: Api<DataLoad> = ground.api();
+    let mut loaded = None;
+    for _ in 0..600 {
+        loaded = loads.get("warm").await.unwrap().status.filter(|s| s.finished_at.is_some());
+        if loaded.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(loaded.map(|s| s.phase), Some("Succeeded".into()));
+
+    // The journal is not where the master comes back: nothing is formatted, and the status says what to do.
+    let (here, away) = (ground.home.join("journal"), ground.home.join("away"));
+    let kubectl = |args: &[&str]| ground.bench.kubectl(&[&["-n", &ground.ns.name], args].concat(), &[]);
+    std::fs::rename(&here, &away).expect("moved");
+    ground.folder("journal");
+    kubectl(&["delete", "pod", "cache-master-0", "--grace-period=1"]);
+    let identity = first.identity.clone().expect("known");
+    let said = format!("the journal of cache {identity} is not here");
+    let ready =
+        |s: &CacheClusterStatus| s.conditions.iter().find(|c| c.type_ == "Ready").map(|c| c.message.clone());
+    ground.until("missing its journal", |s| ready(s).is_some_and(|m| m.contains(&said))).await;
+    std::fs::remove_dir_all(&here).expect("removed");
+    std::fs::rename(&away, &here).expect("moved back");
+    kubectl(&["delete", "pod", "cache-master-0", "--grace-period=1"]);
+    let again = ground.until("Ready again", |s| s.phase == "Ready").await;
+    assert_eq!(again.identity.as_ref(), Some(&identity));
+
+    // The cache goes, and what it had on the node with it; the journal stays for the next of its name.
+    kubectl(&["delete", "cachecluster/cache", "--timeout=120s"]);
+    let blocks =
+        Command::new("find").arg(&cache).args(["-type", "f", "-size", "+0"]).output().expect("find runs");
+    assert_eq!(String::from_utf8_lossy(&blocks.stdout), "", "blocks are left on the node");
+    kubectl(&["delete", "dataset/data", "dataload/warm", "--timeout=60s"]);
+    gone(&ground, kubectl).await;
+    ground.apply(&[yaml]);
+    let next = ground.until("Ready once more", |s| s.phase == "Ready").await;
+    assert_eq!(next.identity, Some(identity), "it has taken the journal up");
+    kubectl(&["delete", "cachecluster/cache", "--timeout=120s"]);
     gone(&ground, kubectl).await;
     drop(running);
 }

@@ -16,7 +16,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use ratchet::api::cluster::CacheClusterStatus;
-use ratchet::api::{CacheCluster, TargetLock};
+use ratchet::api::{CacheCluster, DataOperation, TargetLock};
 use ratchet::controller::Config;
 use ratchet_state_machine::mounts::MountView;
 use serde_json::{Value, json};
@@ -53,17 +53,14 @@ async fn create(stage: &Stage, more: Value) {
     let object = json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": "CacheCluster", "metadata": {"name": "c"},
         "spec": {"managed": spec(&more)}});
     let cluster: CacheCluster = serde_json::from_value(object).expect("a CacheCluster");
+    let root = ratchet::cluster::root_uri(cluster.spec.managed.as_ref().expect("managed"));
     api::<CacheCluster>(stage).create(&PostParams::default(), &cluster).await.expect("created");
     // What the cache will say once it runs.
     let host = |i: i32| format!("c-worker-{i}-0.c-worker.{}.svc:29999", stage.ns.name);
     let mut world = stage.engine.world();
     world.workers = (0..4).map(host).collect();
     world.mounts.mounts.retain(|m| m.path != "/");
-    world.mounts.mounts.push(MountView {
-        path: "/".into(),
-        uri: "/under-storage".into(),
-        ..MountView::default()
-    });
+    world.mounts.mounts.push(MountView { path: "/".into(), uri: root.clone(), ..MountView::default() });
 }
 
 async fn edit(stage: &Stage, more: Value) {
@@ -279,7 +276,7 @@ async fn an_edit_moves_a_cache_that_was_never_ready_and_waits_for_an_operation_a
     let status = until(&stage, "Ready", |s| s.phase == "Ready").await;
     assert_eq!(status.revision.as_ref().map(|r| (r.number, r.workers.len())), Some((2, 3)));
     let configs = versions::<ConfigMap>(&stage.admin, &stage.ns.name).await;
-    assert_eq!(configs.len(), 1, "{configs:?}");
+    assert_eq!(configs.len(), 2, "the settings, and what is known: {configs:?}");
 
     edit(&stage, json!({"version": "2.9.5", "properties": {"alluxio.user.x": "1"}})).await;
     let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "c"}, "spec": {"replicas": 4}});
@@ -294,6 +291,29 @@ async fn an_edit_moves_a_cache_that_was_never_ready_and_waits_for_an_operation_a
     let status = says(&stage, "SpecNotApplied", waits).await;
     assert_eq!(status.phase, "Ready");
     assert_eq!(status.revision.map(|r| r.number), Some(2), "only operations move it now");
+    // Not even a template that somebody else changes: no pod of a cache that serves is touched.
+    let uids = async || {
+        let all = pods.list(&ListParams::default()).await.unwrap().items;
+        all.into_iter().map(|p| p.metadata.uid).collect::<Vec<_>>()
+    };
+    let before = uids().await;
+    let sets: Api<StatefulSet> = api(&stage);
+    let note = json!({"spec": {"template": {"metadata": {"annotations": {"somebody": "else"}}}}});
+    sets.patch("c-master", &PatchParams::default(), &Patch::Merge(note)).await.unwrap();
+    // A label that is taken away from an object hides it for a moment, and is put back.
+    let bare = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}, "spec": {"replicas": 0}});
+    sets.patch("c-worker-0", &PatchParams::default(), &Patch::Merge(bare)).await.unwrap();
+    let mended = async || {
+        let set = sets.get("c-worker-0").await.unwrap();
+        set.labels().get("app.kubernetes.io/managed-by").is_some_and(|l| l == "ratchet")
+            && set.spec.and_then(|s| s.replicas) == Some(1)
+    };
+    stage.eventually("the label is back", mended).await;
+    let back = async || uids().await.len() == before.len();
+    stage.eventually("its pod too", back).await;
+    let same = uids().await.iter().filter(|u| before.contains(u)).count();
+    assert!(same >= before.len() - 1, "{same} of {} pods are the same", before.len());
+    until(&stage, "Ready", |s| s.phase == "Ready").await;
     assert!(masters(pods.get_opt("c-master-0").await.unwrap(), "right"));
     edit(
         &stage,
@@ -330,6 +350,24 @@ async fn what_cannot_be_is_said_before_anything_is_made() {
     .await;
     says(&stage, "Ready", "False InvalidSpec: pods.template of the workers changes command").await;
 
+    let options = json!({"workers": {"pods": {"javaOptions": "-Xmx1g -Dalluxio.worker.rpc.port=1"}}});
+    edit(&stage, template(json!({"containers": null}))).await;
+    edit(&stage, options).await;
+    says(&stage, "Ready", "False InvalidSpec: alluxio.worker.rpc.port is 29999: remove it from javaOptions")
+        .await;
+    let secret =
+        json!({"workers": {"pods": {"javaOptions": null}}, "properties": {"aws.secretKey": "hidden-value"}});
+    edit(&stage, secret).await;
+    let status =
+        says(&stage, "Ready", "False InvalidSpec: aws.secretKey in properties is a credential").await;
+    assert!(!serde_json::to_string(&status).unwrap().contains("hidden-value"), "{status:#?}");
+    edit(&stage, json!({"properties": null})).await;
+
+    // A label makes nothing of a stranger's ours.
+    let configs: Api<ConfigMap> = api(&stage);
+    let stranger = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stranger", "labels": {
+        "app.kubernetes.io/managed-by": "ratchet", "app.kubernetes.io/instance": "c"}}});
+    configs.create(&PostParams::default(), &serde_json::from_value(stranger).unwrap()).await.unwrap();
     // A name is taken by somebody else's object, which stays as it is.
     let services: Api<Service> = api(&stage);
     let theirs = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c-client"},
@@ -344,6 +382,8 @@ async fn what_cannot_be_is_said_before_anything_is_made() {
 
     // Its pods never come up, and it can be deleted.
     delete(&stage).await;
+    assert!(configs.get_opt("stranger").await.unwrap().is_some(), "it is not ours");
+    configs.delete("stranger", &DeleteParams::default()).await.unwrap();
     nothing_is_left(&stage).await;
     running.stop().await;
 }
@@ -355,7 +395,7 @@ async fn a_journal_of_another_cache_is_not_taken_over() {
     create(&stage, json!({})).await;
     stage.engine.world().mounts.mounts[0].uri = "/elsewhere".into();
     let _kubelet = Kubelet::start(&stage);
-    let why = "False UnderStorageDiffers: the cache's root is /elsewhere and the spec says /under-storage";
+    let why = "False UnderStorageDiffers: the cache's root is /elsewhere and the spec says /under-storage/";
     let status = says(&stage, "CheckUnderStorage", why).await;
     assert_eq!(status.phase, "Failed");
     assert!(!names(&objects(&stage).await).contains(&"StatefulSet c-worker-0"), "no worker joins it");
@@ -399,4 +439,68 @@ async fn a_crash_at_any_write_changes_nothing_about_the_end() {
     assert!((18..50).contains(&writes), "{writes} writes for a cache of two workers");
     let runs = futures::stream::iter((1..=writes).map(dies)).buffer_unordered(6);
     assert_eq!(runs.count().await, writes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_cancels_what_runs_or_waits_for_it_and_ends_in_time_whatever_happens() {
+    let Some(stage) = Stage::empty("managed-end").await else { return };
+    let running = controller(&stage).await;
+    let _kubelet = Kubelet::start(&stage);
+    let tiers = json!([{"medium": "SSD", "size": "1Gi", "hostPath": "/mnt/ssd"}]);
+    let journal = json!({"emptyDir": null, "hostPath": "/mnt/journal"});
+    let spec = |limit: i64, operations: &str| {
+        json!({"workers": {"tiers": tiers, "replicas": 1}, "masters": {"journal": journal}, "jobs": {"workers": 0},
+            "deletion": {"limitSeconds": limit, "operations": operations}})
+    };
+    let load = json!({"load": {"paths": ["/a"]}});
+    let operations: Api<DataOperation> = api(&stage);
+    let phase = async |name: &str| {
+        operations.get_opt(name).await.unwrap().and_then(|o| o.status).map(|s| s.phase.name().to_owned())
+    };
+
+    // What runs is cancelled in the cache, then what is on the nodes is freed by an operation.
+    stage.engine.world().job_takes = u32::MAX;
+    create(&stage, spec(300, "Cancel")).await;
+    until(&stage, "Ready", |s| s.phase == "Ready").await;
+    let op = cluster::operation(&stage.ns.name, "long", "c", load.clone(), json!({}));
+    cluster::create(&stage.admin, &stage.ns.name, &op).await;
+    stage.eventually("it runs", async || stage.engine.path("/a").submits == 1).await;
+    delete(&stage).await;
+    assert_eq!((phase("long").await.as_deref(), stage.engine.path("/a").stops), (Some("Cancelled"), 1));
+    let freed = stage.engine.world().log.iter().filter(|l| l.starts_with("free ")).count();
+    assert_eq!(freed, 1, "{:?}", stage.engine.world().log);
+    nothing_is_left(&stage).await;
+
+    // What runs is waited for, and no longer than the limit.
+    create(&stage, spec(4, "Wait")).await;
+    until(&stage, "Ready", |s| s.phase == "Ready").await;
+    let op = cluster::operation(&stage.ns.name, "longer", "c", load, json!({}));
+    cluster::create(&stage.admin, &stage.ns.name, &op).await;
+    stage.eventually("it runs", async || stage.engine.path("/a").submits == 2).await;
+    api::<CacheCluster>(&stage).delete("c", &DeleteParams::default()).await.unwrap();
+    says(&stage, "Ready", "False OperationsAtWork: 1 operations are waited for, longer among them").await;
+    let clusters = api::<CacheCluster>(&stage);
+    stage.eventually("it goes", async || clusters.get_opt("c").await.unwrap().is_none()).await;
+    assert_eq!(stage.engine.path("/a").stops, 1, "nobody cancelled it");
+    nothing_is_left(&stage).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_before_it_was_ready_may_make_it_another_cache() {
+    let Some(stage) = Stage::empty("managed-anew").await else { return };
+    let running = controller(&stage).await;
+    create(&stage, json!({})).await;
+    stage.engine.world().workers = vec!["nobody:1".into()];
+    let _kubelet = Kubelet::start(&stage);
+    says(&stage, "WorkersReady", "False WorkersNotRegistered: 0 of 2 workers").await;
+    let status = until(&stage, "known", |s| s.identity.is_some()).await;
+    edit(&stage, json!({"properties": {"alluxio.user.x": "1"}})).await;
+    // The journal went with the master's pod: the engine says another identity from now on.
+    until(&stage, "begun anew", |s| s.revision.as_ref().is_some_and(|r| r.number == 2)).await;
+    let again = until(&stage, "known", |s| s.identity.is_some()).await;
+    assert_eq!((again.identity, again.phase.as_str()), (status.identity, "Creating"));
+    delete(&stage).await;
+    nothing_is_left(&stage).await;
+    running.stop().await;
 }

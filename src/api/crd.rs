@@ -83,6 +83,7 @@ const CLUSTER: Names = Names {
         Column("Engine", "string", ".spec.engine", "The cache system"),
         Column("Version", "string", ".status.version", "Version of the primary master"),
         Column("Phase", "string", ".status.phase", "How it is"),
+        Column("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", "Why it is so"),
         Column("Masters", "string", ".status.masters", "Masters"),
         Column("Workers", "string", ".status.workers", "Live of known workers"),
         Column("Capacity", "string", ".status.capacity", "What the live workers can hold"),

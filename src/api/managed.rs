@@ -405,6 +405,9 @@ pub struct Survival {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Leaving {
+    /// It is freed.
+    #[serde(default)]
+    pub freed: bool,
     /// How often the cache was asked to free what it has.
     pub free_attempts: i32,
     /// The operation that frees it.

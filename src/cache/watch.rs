@@ -86,7 +86,13 @@ pub async fn watch<K>(
             }
             Ok(Event::Apply(object)) => seen(&store, object, &changed),
             Ok(Event::Delete(object)) => {
-                if let Some(change) = store.remove(&Key::of(&object), object.uid().as_deref()) {
+                // What is watched by a label may only have lost it.
+                let (key, uid) = (Key::of(&object), object.uid());
+                let gone = match &options.labels {
+                    Some(_) => store.unlisted(&key, uid.as_deref()),
+                    None => store.remove(&key, uid.as_deref()),
+                };
+                if let Some(change) = gone {
                     changed(&change);
                 }
             }

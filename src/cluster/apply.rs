@@ -8,7 +8,7 @@
 //! heard of an operation yet, and leaves the object alone.
 
 use super::drift::differences;
-use super::render::{Kind, Object, Owner};
+use super::render::{Kind, Object, Owner, RENDERER};
 use super::workloads::Live;
 use crate::cache::{Cached, Key, Store};
 use crate::controller::Ctx;
@@ -35,6 +35,15 @@ fn trouble(reason: &'static str, message: String) -> Trouble {
     Trouble { reason, message }
 }
 
+/// What the objects are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct At {
+    /// Number of the revision.
+    pub revision: i64,
+    /// The cache was ready once.
+    pub serves: bool,
+}
+
 /// What became of an object.
 pub enum Applied {
     /// It is as it shall be.
@@ -47,14 +56,14 @@ pub enum Applied {
 ///
 /// # Errors
 /// [`Trouble`] when it cannot be, yet or at all.
-pub async fn apply(ctx: &Ctx, owner: &Owner, object: &Object, revision: i64) -> Result<Applied, Trouble> {
+pub async fn apply(ctx: &Ctx, owner: &Owner, object: &Object, at: At) -> Result<Applied, Trouble> {
     match object.kind {
-        Kind::ConfigMap => one::<ConfigMap>(ctx, &ctx.workloads.configs, owner, object, revision).await,
-        Kind::Service => one::<Service>(ctx, &ctx.workloads.services, owner, object, revision).await,
+        Kind::ConfigMap => one::<ConfigMap>(ctx, &ctx.workloads.configs, owner, object, at).await,
+        Kind::Service => one::<Service>(ctx, &ctx.workloads.services, owner, object, at).await,
         Kind::PodDisruptionBudget => {
-            one::<PodDisruptionBudget>(ctx, &ctx.workloads.budgets, owner, object, revision).await
+            one::<PodDisruptionBudget>(ctx, &ctx.workloads.budgets, owner, object, at).await
         }
-        Kind::StatefulSet => one::<StatefulSet>(ctx, &ctx.workloads.sets, owner, object, revision).await,
+        Kind::StatefulSet => one::<StatefulSet>(ctx, &ctx.workloads.sets, owner, object, at).await,
     }
 }
 
@@ -76,18 +85,27 @@ async fn one<K>(
     store: &Store<K>,
     owner: &Owner,
     object: &Object,
-    revision: i64,
+    at: At,
 ) -> Result<Applied, Trouble>
 where
     K: Cached<Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + Serialize + std::fmt::Debug,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &owner.namespace);
     let key = Key::new(owner.namespace.as_str(), object.name.as_str());
-    let Some(live) = ctx.workloads.get(object.kind, &key) else {
-        return create(ctx, &api, store, owner, object).await;
+    let live = match ctx.workloads.get(object.kind, &key) {
+        Some(live) => live,
+        None => match create(ctx, &api, store, object).await? {
+            None => return Ok(Applied::Written),
+            // It is there and was not seen: it may have lost its label.
+            Some(found) => Live::of(&found),
+        },
     };
     check(owner, object, &live)?;
-    if live.revision > revision {
+    if live.renderer < RENDERER.1 && at.serves && object.kind == Kind::StatefulSet {
+        // Made by an earlier version of Ratchet: what this one makes otherwise comes with an operation, not by itself.
+        return Ok(Applied::Same);
+    }
+    if live.revision > at.revision || live.renderer > RENDERER.1 {
         let message = format!("{} was written by an operation that is not known here yet", object.name);
         return Err(trouble("NotUpToDate", message));
     }
@@ -119,28 +137,19 @@ where
     }
 }
 
-async fn create<K>(
-    ctx: &Ctx,
-    api: &Api<K>,
-    store: &Store<K>,
-    owner: &Owner,
-    object: &Object,
-) -> Result<Applied, Trouble>
+/// Makes an object; gives back the one that is there already.
+async fn create<K>(ctx: &Ctx, api: &Api<K>, store: &Store<K>, object: &Object) -> Result<Option<K>, Trouble>
 where
     K: Cached + DeserializeOwned + Serialize + std::fmt::Debug,
 {
     match write::create_raw(ctx, api, &object.body, false).await {
         Ok(made) => {
             store.replace(made);
-            Ok(Applied::Written)
+            Ok(None)
         }
-        // It is there, or it may be: the watch sees it only if it carries the label.
         Err(Reply::Conflict | Reply::Ambiguous(_)) => match write::get(ctx, api, &object.name).await {
-            Ok(Some(found)) => {
-                check(owner, object, &Live::of(&found))?;
-                store.replace(found);
-                Ok(Applied::Written)
-            }
+            // Nobody watches what does not carry the label: it is not kept.
+            Ok(Some(found)) => Ok(Some(found)),
             Ok(None) => Err(trouble("ObjectChanging", format!("{} was removed just now", object.name))),
             Err(reply) => Err(refused(object, reply)),
         },

@@ -8,7 +8,7 @@ use crate::api::cluster::CacheClusterStatus;
 use crate::api::managed::{Managed, Revision};
 use crate::controller::Ctx;
 use crate::controller::cluster::{self, Verdict};
-use ratchet_state_machine::effect::{Answer, MetadataView, Query};
+use ratchet_state_machine::effect::{Answer, Query};
 use ratchet_state_machine::setup::{Engine, Facts, Part, Root};
 use ratchet_state_machine::spec::same_uri;
 
@@ -35,14 +35,13 @@ pub async fn gather(
     trouble: Option<Trouble>,
 ) -> Seen {
     let managed = &revision.managed;
-    let masters = pods::of(ctx, owner, "master");
-    let worker_pods = pods::of(ctx, owner, "worker");
-    let names = |what: &str, count: i32| -> Vec<String> {
-        (0..count).map(|i| format!("{}-{what}-{i}", owner.name)).collect()
-    };
+    let names = |what: &str, count: i32| render::numbered(owner, what, count);
     let workers = render::workers(owner, revision);
+    let masters = names("master", managed.masters.replicas);
+    let master_pods = pods::of(ctx, owner, &masters);
+    let worker_pods = pods::of(ctx, owner, &workers);
     let mut status = cluster.status.clone().unwrap_or_default();
-    status.endpoints = pods::endpoints(&masters, MASTER_RPC);
+    status.endpoints = pods::endpoints(&master_pods, MASTER_RPC);
     status.replicas = i32::try_from(worker_pods.len()).unwrap_or(i32::MAX);
     // The addresses of a pod that came back are new, and nobody else is told of them before this status is written.
     let mut now = cluster.clone();
@@ -67,8 +66,10 @@ pub async fn gather(
         | Stage::WorkersReady
         | Stage::Ready => Root::Unknown("not asked for".into()),
     };
-    let masters = pods::part(&masters, &names("master", managed.masters.replicas));
-    let named = |what: &str, count: i32| pods::part(&pods::of(ctx, owner, what), &names(what, count));
+    let named = |what: &str, count: i32| {
+        let names = names(what, count);
+        pods::part(&pods::of(ctx, owner, &names), &names)
+    };
     let jobs = match managed.jobs.workers {
         0 => Part::default(),
         workers => both(named("job-master", 1), named("job-worker", workers)),
@@ -76,7 +77,7 @@ pub async fn gather(
     let facts = Facts {
         restarted: false,
         objects: trouble.map(|t| (t.reason.to_owned(), t.message)),
-        masters,
+        masters: pods::part(&master_pods, &masters),
         workers: pods::part(&worker_pods, &workers),
         jobs,
         proxies: named("proxy", managed.proxies.replicas),
@@ -123,9 +124,8 @@ async fn root(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed) -> Root {
         }
         Some(_) => {}
     }
-    match engine.inspect(&Query::Metadata { path: "/".into(), task: None, then: None }).await {
-        Ok(Answer::Metadata(MetadataView::Loaded(_), _)) => Root::AsWanted,
-        Ok(_) => Root::Unreadable("the cache does not find its root".into()),
+    match engine.read_store("/").await {
+        Ok(()) => Root::AsWanted,
         Err(trouble) => Root::Unreadable(trouble.message),
     }
 }

@@ -7,9 +7,8 @@
 //! The first two are given a limit of time, and only they talk to the cache: one whose pods never came up, or that does
 //! not answer, is deleted as well. Under-storage is never touched.
 
-use super::render::{COMPONENT, Owner};
-use super::workloads::BY_INSTANCE;
-use super::{set_finalizer, tidy};
+use super::render::{self, INSTANCE, Kind, MASTER_RPC, Object, Owner};
+use super::{pods, set_finalizer, tidy};
 use crate::api::cluster::CacheClusterStatus;
 use crate::api::conditions::{self, READY, Wanted};
 use crate::api::lock::TargetLock;
@@ -21,6 +20,8 @@ use crate::clock::ms_between;
 use crate::controller::reply::Reply;
 use crate::controller::write::{self, Part};
 use crate::controller::{Ctx, cluster, finalizers};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Api, ResourceExt};
 use ratchet_state_machine::machine::Phase;
@@ -29,6 +30,8 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long pods may take to go, beyond the limit, in milliseconds.
+const PODS_LIMIT_MS: i64 = 120_000;
 const SOON: Duration = Duration::from_secs(1);
 /// How often the cache is asked to free what it has on nodes.
 const FREE_ATTEMPTS: i32 = 3;
@@ -41,7 +44,8 @@ pub async fn leave(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed) ->
         return None;
     }
     let owner = super::owner(cluster);
-    if !late(ctx, cluster, managed) {
+    let limit_ms = managed.deletion.limit_seconds.saturating_mul(1000);
+    if !past(ctx, cluster, limit_ms) {
         if let Some(waits) = operations(ctx, &owner, managed.deletion.operations, &free_name(cluster)).await {
             return say(ctx, cluster, "OperationsAtWork", waits).await;
         }
@@ -49,8 +53,15 @@ pub async fn leave(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed) ->
             return say(ctx, cluster, "Freeing", waits).await;
         }
     }
-    if let Some(waits) = pods(ctx, &owner).await {
-        return say(ctx, cluster, "RemovingPods", waits).await;
+    if let Some(waits) = members(ctx, cluster, &owner).await {
+        // A node that is gone keeps its pods for ever.
+        if !past(ctx, cluster, limit_ms.saturating_add(PODS_LIMIT_MS)) {
+            return say(ctx, cluster, "RemovingPods", waits).await;
+        }
+        tracing::warn!(cluster = owner.name, waits, "a managed cache goes and leaves pods behind");
+    }
+    if let Err(why) = drop_claims(ctx, cluster, &owner).await {
+        return say(ctx, cluster, "RemovingClaims", why).await;
     }
     if let Err(why) = drop_lock(ctx, &owner).await {
         return say(ctx, cluster, "RemovingLock", why).await;
@@ -59,15 +70,15 @@ pub async fn leave(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed) ->
     set_finalizer(ctx, cluster, false).await
 }
 
-/// Whether the time for an orderly end is over. Clocks differ: a tenth of it has to pass by this process' own.
-fn late(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed) -> bool {
-    let limit_ms = managed.deletion.limit_seconds.saturating_mul(1000);
+/// Whether so much time has passed since the deletion. Clocks differ: by the server's, a tenth of it has to pass by this
+/// process' own as well; by its own alone, all of it.
+fn past(ctx: &Ctx, cluster: &CacheCluster, limit_ms: i64) -> bool {
     let at = cluster.metadata.deletion_timestamp.as_ref();
     let for_ms = at.map_or(0, |t| (ctx.clock.now().timestamp() - t.0.as_second()).max(0) * 1000);
     let now = ctx.clock.instant();
     let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
     let seen_ms = ms_between(ctx.gone.first_seen(uid, now), now);
-    for_ms >= limit_ms && seen_ms >= limit_ms / 10
+    seen_ms >= limit_ms || (for_ms >= limit_ms && seen_ms >= limit_ms / 10)
 }
 
 /// What the operations on the cache do; none: there is none at work.
@@ -117,13 +128,18 @@ async fn free(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, managed: &Manage
     let key = Key::new(owner.namespace.as_str(), leaving.operation.as_str());
     let last = ctx.operations.get(&key);
     let phase = last.as_ref().and_then(|o| o.phase());
-    if phase == Some(Phase::Succeeded) {
+    if leaving.freed {
         return None;
+    }
+    if phase == Some(Phase::Succeeded) {
+        let leaving = Leaving { freed: true, ..leaving };
+        note(ctx, cluster, CacheClusterStatus { leaving: Some(leaving), ..status }).await;
+        return Some("what was cached on nodes is freed".into());
     }
     let begun = !leaving.operation.is_empty();
     if begun && !phase.is_some_and(Phase::terminal) {
-        if last.is_none() {
-            create(ctx, cluster, owner, &leaving.operation).await;
+        if last.is_none() && !create(ctx, cluster, owner, &leaving.operation).await {
+            return None;
         }
         return Some(format!("{} frees what is cached on nodes", leaving.operation));
     }
@@ -133,21 +149,28 @@ async fn free(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, managed: &Manage
     }
     let attempt = leaving.free_attempts + 1;
     let name = format!("{}{attempt}", free_name(cluster));
-    let leaving = Leaving { free_attempts: attempt, operation: name.clone() };
-    let status = CacheClusterStatus { leaving: Some(leaving), ..status };
-    if cluster::show(ctx, cluster, &status).await {
-        create(ctx, cluster, owner, &name).await;
+    let leaving = Leaving { free_attempts: attempt, operation: name.clone(), freed: false };
+    let noted = note(ctx, cluster, CacheClusterStatus { leaving: Some(leaving), ..status }).await;
+    if noted && !create(ctx, cluster, owner, &name).await {
+        return None;
     }
     Some(format!("{name} frees what is cached on nodes"))
 }
 
-async fn create(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, name: &str) {
+/// Writes what is noted, with what operations need to know of a cache that is being deleted.
+async fn note(ctx: &Ctx, cluster: &CacheCluster, mut status: CacheClusterStatus) -> bool {
+    status.observed_generation = cluster.metadata.generation.unwrap_or(0);
+    cluster::show(ctx, cluster, &status).await
+}
+
+/// False: nothing can be created any more.
+async fn create(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, name: &str) -> bool {
     let arm = json!({"free": {"paths": ["/"]}});
     let arm: ArmSpec = match serde_json::from_value(arm) {
         Ok(arm) => arm,
         Err(error) => {
             tracing::error!(%error, "a bug: there is no such operation");
-            return;
+            return false;
         }
     };
     let spec = OperationSpec {
@@ -179,34 +202,78 @@ async fn create(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, name: &str) {
     let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), &owner.namespace);
     match write::create(ctx, &api, &DataOperation::new(metadata, spec, None)).await {
         Ok(made) => ctx.changed_operation(&ctx.operations.replace(made)),
+        Err(Reply::Terminating) => return false,
         // It is there, or the next look tries again.
         Err(reply) => tracing::info!(operation = name, ?reply, "it could not be created yet"),
     }
+    true
+}
+
+/// The StatefulSets of a cache, by what was rendered: also one that has lost its label is found.
+fn sets(cluster: &CacheCluster, owner: &Owner) -> Vec<Object> {
+    let revision = cluster.status.as_ref().and_then(|s| s.revision.as_ref());
+    let all = revision.and_then(|r| render::render(owner, r).ok()).unwrap_or_default();
+    all.into_iter().filter(|o| o.kind == Kind::StatefulSet).collect()
+}
+
+/// Names of the pods of a StatefulSet.
+fn pods_of(set: &Object) -> Vec<String> {
+    let replicas = set.body["spec"]["replicas"].as_i64().unwrap_or(0);
+    (0..replicas).map(|i| format!("{}-{i}", set.name)).collect()
 }
 
 /// Removes the members, the workers first; none: all pods are gone.
-async fn pods(ctx: &Ctx, owner: &Owner) -> Option<String> {
-    let at = (BY_INSTANCE, format!("{}/{}", owner.namespace, owner.name));
-    let sets = ctx.workloads.sets.by_index(&at);
-    let ours = |s: &&Arc<k8s_openapi::api::apps::v1::StatefulSet>| {
-        s.owner_references().iter().any(|o| o.uid == owner.uid)
-    };
-    let of = |labels: &std::collections::BTreeMap<String, String>, late: bool| {
-        labels.get(COMPONENT).is_some_and(|c| matches!(c.as_str(), "worker" | "job-worker" | "proxy") == late)
-    };
-    let pods = ctx.workloads.pods.by_index(&at);
+async fn members(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner) -> Option<String> {
+    let all = sets(cluster, owner);
+    let api: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &owner.namespace);
     for late in [true, false] {
-        for set in sets.iter().filter(ours).filter(|s| of(s.labels(), late)) {
-            if set.metadata.deletion_timestamp.is_none() {
-                tidy::remove_set(ctx, owner, set).await;
+        let mut left = Vec::new();
+        for set in all.iter().filter(|s| s.late == late) {
+            match write::get(ctx, &api, &set.name).await {
+                Ok(Some(found)) if found.owner_references().iter().any(|o| o.uid == owner.uid) => {
+                    if found.metadata.deletion_timestamp.is_none() {
+                        tidy::remove_set(ctx, owner, &found).await;
+                    }
+                    left.push(set.name.clone());
+                }
+                // Gone, or somebody else's.
+                Ok(_) => {}
+                Err(reply) => return Some(format!("StatefulSet {}: {}", set.name, reply.name())),
             }
+            left.extend(pods_of(set).into_iter().filter(|pod| {
+                let known = ctx.workloads.pods.get(&Key::new(owner.namespace.as_str(), pod.as_str()));
+                known.is_some_and(|p| p.owner_references().iter().any(|o| o.name == set.name))
+            }));
         }
-        let left: Vec<String> = pods.iter().filter(|p| of(p.labels(), late)).map(|p| p.name_any()).collect();
-        if let Some(first) = left.first() {
-            return Some(format!("{} pods are still there, {first} among them", left.len()));
+        if let Some(last) = left.last() {
+            return Some(format!("members are still there, {last} among them"));
         }
     }
     None
+}
+
+/// Removes the claims that the StatefulSets made for their members: nobody will ask for what is on them again.
+async fn drop_claims(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner) -> Result<(), String> {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &owner.namespace);
+    for set in sets(cluster, owner) {
+        let templates = set.body["spec"]["volumeClaimTemplates"].as_array().cloned().unwrap_or_default();
+        for template in templates.iter().filter_map(|t| t["metadata"]["name"].as_str()) {
+            for pod in pods_of(&set) {
+                let name = format!("{template}-{pod}");
+                let found =
+                    write::get(ctx, &api, &name).await.map_err(|r| format!("claim {name}: {}", r.name()))?;
+                let Some(claim) = found.filter(|c| c.metadata.deletion_timestamp.is_none()) else { continue };
+                if claim.labels().get(INSTANCE) != Some(&owner.name) {
+                    continue;
+                }
+                let uid = claim.uid().unwrap_or_default();
+                write::delete(ctx, &api, &name, &uid)
+                    .await
+                    .map_err(|r| format!("claim {name}: {}", r.name()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The cache is no more, and nobody will ever claim it again: its lock goes with it.
@@ -231,7 +298,14 @@ async fn say(ctx: &Ctx, cluster: &Arc<CacheCluster>, reason: &str, message: Stri
     let cluster = ctx.clusters.get(&Key::of(&**cluster))?;
     let mut status = cluster.status.clone().unwrap_or_default();
     status.phase = "Deleting".into();
+    // Operations that are at work go on to use the cache: its generation has changed by the deletion alone.
     let generation = cluster.metadata.generation.unwrap_or(0);
+    status.observed_generation = generation;
+    if let Some(revision) = &status.revision {
+        let owner = super::owner(&cluster);
+        let masters = render::numbered(&owner, "master", revision.managed.masters.replicas);
+        status.endpoints = pods::endpoints(&pods::of(ctx, &owner, &masters), MASTER_RPC);
+    }
     let wanted = Wanted::new(READY, false, reason, message);
     status.conditions = conditions::apply(&status.conditions, &[wanted], generation, ctx.clock.now());
     if cluster::worth_writing(cluster.status.as_ref(), &status) {

@@ -25,10 +25,10 @@ use crate::api::{CacheCluster, conditions};
 use crate::cache::Key;
 use crate::controller::reply::Reply;
 use crate::controller::{Ctx, cluster, finalizers};
-use apply::{Applied, Trouble};
+use apply::{Applied, At, Trouble};
 use kube::Api;
 use ratchet_state_machine::setup::{self, Decision, Event, Stage};
-use render::{Object, Owner};
+use render::{Object, Owner, RenderError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,12 @@ fn owner(cluster: &CacheCluster) -> Owner {
     }
 }
 
+/// The address of a managed cache's root, as its masters know it.
+#[must_use]
+pub fn root_uri(managed: &Managed) -> String {
+    render::root_uri(managed)
+}
+
 /// The RPC addresses of the masters of a managed cache by the names of their pods, which stay.
 #[must_use]
 pub fn master_names(name: &str, namespace: &str, managed: &Managed) -> Vec<String> {
@@ -60,11 +66,8 @@ fn api(ctx: &Ctx, cluster: &CacheCluster) -> Api<CacheCluster> {
 /// Brings a managed cache up to date.
 pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed) -> Option<Duration> {
     if !ctx.config.managed {
-        let trouble = Trouble {
-            reason: "NotSupported",
-            message: "this controller was started without the part that runs pods".into(),
-        };
-        return show::failed(ctx, cluster, &trouble).await;
+        let why = "this controller was started without the part that runs pods";
+        return show::failed(ctx, cluster, "NotSupported", why).await;
     }
     if cluster.metadata.deletion_timestamp.is_some() {
         return leave::leave(ctx, cluster, managed).await;
@@ -72,21 +75,25 @@ pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed
     if !finalizers::has(&**cluster, FINALIZER) {
         return set_finalizer(ctx, cluster, true).await;
     }
-    let old = cluster.status.clone().unwrap_or_default();
-    let Some(revision) = old.revision.clone() else {
-        return begin(ctx, cluster, managed, 1).await;
-    };
-    let stage = stage_of(&old);
-    if stage != Stage::Ready && !same_but_deletion(managed, &revision.managed) {
-        return begin(ctx, cluster, managed, revision.number + 1).await;
-    }
     let owner = owner(cluster);
-    let objects = match render::render(&owner, &revision) {
+    let old = cluster.status.clone().unwrap_or_default();
+    let stage = stage_of(&old);
+    let next = match &old.revision {
+        None => Some(1),
+        Some(r) if stage != Stage::Ready && !same_but_deletion(managed, &r.managed) => Some(r.number + 1),
+        Some(_) => None,
+    };
+    if let Some(number) = next {
+        // What cannot be made is not recorded either.
+        return match render::check_spec(&owner, managed) {
+            Ok(()) => begin(ctx, cluster, managed, number).await,
+            Err(why) => show::failed(ctx, cluster, "InvalidSpec", &why.to_string()).await,
+        };
+    }
+    let revision = old.revision.clone()?;
+    let objects = match objects(&owner, &revision, stage, &old) {
         Ok(objects) => objects,
-        Err(why) => {
-            let trouble = Trouble { reason: "InvalidSpec", message: why.to_string() };
-            return show::failed(ctx, cluster, &trouble).await;
-        }
+        Err(why) => return show::failed(ctx, cluster, "InvalidSpec", &why.to_string()).await,
     };
     let trouble = make(ctx, &owner, &revision, stage, &objects).await.err();
     if trouble.is_none() {
@@ -114,6 +121,22 @@ pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed
     })
 }
 
+/// The objects of a cache, as far as it is known by now.
+fn objects(
+    owner: &Owner,
+    revision: &Revision,
+    stage: Stage,
+    status: &CacheClusterStatus,
+) -> Result<Vec<Object>, RenderError> {
+    let mut all = render::render(owner, revision)?;
+    if stage > Stage::MasterReady
+        && let Some(identity) = &status.identity
+    {
+        all.insert(0, render::known(owner, revision, identity));
+    }
+    Ok(all)
+}
+
 /// The stage that the status names. One that is not known here was written by a newer controller: nothing is made anew.
 fn stage_of(status: &CacheClusterStatus) -> Stage {
     let name = status.set_up.as_ref().map_or("", |s| s.stage.as_str());
@@ -134,6 +157,10 @@ async fn begin(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, number: i64
         tracing::error!(%from, "a bug: a cache that was ready is not set up anew");
         return None;
     };
+    if managed.masters.journal.survives() == "Never" {
+        // The masters' pods are made anew, and their journals with them: it will be another cache.
+        (status.identity, status.lock) = (None, None);
+    }
     status.revision =
         Some(Revision { number, workers: (0..managed.workers.replicas).collect(), managed: managed.clone() });
     status.set_up = Some(SetUp {
@@ -163,13 +190,18 @@ async fn make(
             apply::try_out(ctx, owner, object).await?;
         }
     }
+    let at = At { revision: revision.number, serves: stage == Stage::Ready };
+    let mut first = Ok(());
     for object in objects.iter().filter(|o| !o.late || stage.has_workers()) {
-        match apply::apply(ctx, owner, object, revision.number).await? {
-            Applied::Same => {}
-            Applied::Written => tracing::debug!(object = object.name, "written"),
+        match apply::apply(ctx, owner, object, at).await {
+            Ok(Applied::Same) => {}
+            Ok(Applied::Written) => tracing::debug!(object = object.name, "written"),
+            // What is wrong with one object of a cache that serves keeps none of the others from being mended.
+            Err(why) if at.serves => first = first.and(Err(why)),
+            Err(why) => return Err(why),
         }
     }
-    Ok(())
+    first
 }
 
 /// One StatefulSet of each kind, of those that are not there.

@@ -1,7 +1,7 @@
 //! What pods say: whether they are ready, and what is wrong with one that is not.
 
-use super::render::{COMPONENT, Owner};
-use super::workloads::BY_INSTANCE;
+use super::render::Owner;
+use crate::cache::Key;
 use crate::controller::Ctx;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
@@ -9,10 +9,20 @@ use ratchet_state_machine::lifecycle::cut;
 use ratchet_state_machine::setup::Part;
 use std::sync::Arc;
 
-/// The pods of one part of a cache, by name.
-pub fn of(ctx: &Ctx, owner: &Owner, component: &str) -> Vec<Arc<Pod>> {
-    let all = ctx.workloads.pods.by_index(&(BY_INSTANCE, format!("{}/{}", owner.namespace, owner.name)));
-    all.into_iter().filter(|p| p.labels().get(COMPONENT).is_some_and(|c| c == component)).collect()
+/// The pods of these names that one of the cache's own StatefulSets made: a label alone makes no member.
+pub fn of(ctx: &Ctx, owner: &Owner, names: &[String]) -> Vec<Arc<Pod>> {
+    let found =
+        names.iter().filter_map(|n| ctx.workloads.pods.get(&Key::new(owner.namespace.as_str(), n.as_str())));
+    found.filter(|p| made_by(ctx, owner, p)).collect()
+}
+
+/// Whether a StatefulSet of this cache made the pod.
+fn made_by(ctx: &Ctx, owner: &Owner, pod: &Pod) -> bool {
+    let Some(set) = pod.owner_references().iter().find(|o| o.kind == "StatefulSet") else { return false };
+    let known = ctx.workloads.sets.get(&Key::new(owner.namespace.as_str(), set.name.as_str()));
+    known.is_some_and(|s| {
+        s.uid().as_ref() == Some(&set.uid) && s.owner_references().iter().any(|o| o.uid == owner.uid)
+    })
 }
 
 /// Ready, and not on its way out.
@@ -69,17 +79,20 @@ fn container(status: &ContainerStatus) -> Option<String> {
         if matches!(reason, "" | "PodInitializing" | "ContainerCreating") {
             return None;
         }
-        let message = waiting.message.as_deref().unwrap_or_default();
+        // What it said last tells more than that it is tried again.
+        let last =
+            status.last_state.as_ref().and_then(|s| s.terminated.as_ref()).and_then(|t| t.message.as_deref());
+        let message = last.or(waiting.message.as_deref()).unwrap_or_default().trim();
         return Some(format!("{reason}: {message}").trim_end_matches(": ").to_owned());
     }
     let ended = state.terminated.as_ref().filter(|t| t.exit_code != 0)?;
-    let reason = ended.reason.as_deref().unwrap_or("Error");
-    Some(format!("container {} ended: {reason}, exit code {}", status.name, ended.exit_code))
+    let said = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("Error").trim();
+    Some(format!("container {} ended with exit code {}: {said}", status.name, ended.exit_code))
 }
 
 /// The addresses of the masters' pods, `ip:port`.
 pub fn endpoints(masters: &[Arc<Pod>], port: i32) -> Vec<String> {
     let there = masters.iter().filter(|p| p.metadata.deletion_timestamp.is_none());
-    let addresses = there.filter_map(|p| p.status.as_ref()?.pod_ip.clone());
-    addresses.filter(|a| !a.is_empty()).map(|a| format!("{a}:{port}")).collect()
+    let addresses = there.filter_map(|p| p.status.as_ref()?.pod_ip.clone()).filter(|a| !a.is_empty());
+    addresses.map(|a| if a.contains(':') { format!("[{a}]:{port}") } else { format!("{a}:{port}") }).collect()
 }

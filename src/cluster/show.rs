@@ -1,6 +1,5 @@
 //! What the status of a managed cache says: the stages, what waits for an operation, what outlives a pod.
 
-use super::apply::Trouble;
 use super::facts::Seen;
 use crate::api::CacheCluster;
 use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, Wanted};
@@ -148,14 +147,19 @@ pub fn survival(managed: &Managed) -> Vec<Survival> {
 }
 
 /// Says that nothing can be done before somebody changes something.
-pub async fn failed(ctx: &Ctx, cluster: &CacheCluster, trouble: &Trouble) -> Option<Duration> {
+pub async fn failed(ctx: &Ctx, cluster: &CacheCluster, reason: &str, message: &str) -> Option<Duration> {
     let mut status = cluster.status.clone().unwrap_or_default();
+    let stage = super::stage_of(&status);
+    let why = (reason.to_owned(), message.to_owned());
     status.phase = "Failed".into();
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
-    let wanted = Wanted::new(READY, false, trouble.reason, trouble.message.as_str());
+    let mut wanted = vec![Wanted::new(READY, false, reason, message)];
+    if stage != Stage::Ready {
+        wanted.extend(stages(stage, Some(&why)));
+    }
     let now = ctx.clock.now();
-    status.conditions = conditions::apply(&status.conditions, &[wanted], status.observed_generation, now);
+    status.conditions = conditions::apply(&status.conditions, &wanted, status.observed_generation, now);
     let written = !cluster::worth_writing(cluster.status.as_ref(), &status)
         || cluster::show(ctx, cluster, &status).await;
-    (!written).then_some(Duration::from_millis(500))
+    (!written).then_some(Duration::from_secs(2))
 }

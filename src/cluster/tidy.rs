@@ -20,10 +20,15 @@ const TEMPLATE: &str = "controller-revision-hash";
 /// Removes what is left over.
 pub async fn tidy(ctx: &Ctx, owner: &Owner, revision: &Revision, stage: Stage, objects: &[Object]) {
     let at = (BY_INSTANCE, format!("{}/{}", owner.namespace, owner.name));
-    let sets = ctx.workloads.sets.by_index(&at);
+    let mut sets = ctx.workloads.sets.by_index(&at);
+    sets.retain(|s| s.owner_references().iter().any(|o| o.uid == owner.uid));
     let extra = |kind: Kind, name: &str| !objects.iter().any(|o| o.kind == kind && o.name == name);
     for set in sets.iter().filter(|s| extra(Kind::StatefulSet, &s.name_any())) {
         remove(ctx, &ctx.workloads.sets, owner, &**set, revision.number).await;
+    }
+    for service in ctx.workloads.services.by_index(&at).iter().filter(|s| extra(Kind::Service, &s.name_any()))
+    {
+        remove(ctx, &ctx.workloads.services, owner, &**service, revision.number).await;
     }
     if stage != Stage::Ready {
         for pod in ctx.workloads.pods.by_index(&at).iter().filter(|p| outdated(p, &sets)) {

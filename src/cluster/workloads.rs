@@ -1,6 +1,6 @@
 //! What of managed caches is there: everything that carries Ratchet's label, watched.
 
-use super::render::{INSTANCE, Kind, MANAGED_BY, REVISION};
+use super::render::{INSTANCE, Kind, MANAGED_BY, RENDERER, REVISION};
 use crate::cache::{Cached, Change, IndexKey};
 use crate::cache::{Key, Store, WaitError, WatchOptions, namespaced, watch};
 use crate::controller::Ctx;
@@ -102,6 +102,8 @@ pub struct Live {
     pub owner: Option<String>,
     /// The revision that it was last written from.
     pub revision: i64,
+    /// How it was rendered.
+    pub renderer: i64,
     /// It is being removed.
     pub going: bool,
 }
@@ -110,12 +112,14 @@ impl Live {
     /// What of an object counts here.
     pub fn of<K: ResourceExt + Serialize>(object: &K) -> Self {
         let owner = object.owner_references().iter().find(|o| o.controller == Some(true));
+        let number = |name: &str| object.annotations().get(name).and_then(|r| r.parse().ok()).unwrap_or(0);
         Self {
             value: serde_json::to_value(object).unwrap_or_default(),
             uid: object.uid().unwrap_or_default(),
             resource_version: object.resource_version().unwrap_or_default(),
             owner: owner.map(|o| o.uid.clone()),
-            revision: object.annotations().get(REVISION).and_then(|r| r.parse().ok()).unwrap_or(0),
+            revision: number(REVISION),
+            renderer: number(RENDERER.0),
             going: object.meta().deletion_timestamp.is_some(),
         }
     }

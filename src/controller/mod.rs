@@ -324,6 +324,14 @@ impl Ctx {
         }
     }
 
+    /// A load may wait for what a Dataset mounts.
+    pub fn wake_loads(&self, dataset: Option<&Arc<Dataset>>) {
+        if let Some(dataset) = dataset {
+            let namespace = dataset.metadata.namespace.as_deref().unwrap_or_default();
+            self.wake_target(&Key::new(namespace, dataset.spec.cluster.as_str()));
+        }
+    }
+
     /// Waits until every cache has had its first list.
     ///
     /// # Errors
@@ -356,9 +364,8 @@ pub fn start_watches(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
         let datasets = namespaced::<Dataset>(client, &options);
         tasks.spawn(watch(datasets, Arc::clone(&ctx.datasets), with(), move |x| {
             d.dataset_queue.add(x.key.clone());
-            // A load may wait for what it mounts.
-            if let Some(dataset) = x.new.as_ref().or(x.old.as_ref()) {
-                d.wake_target(&Key::new(x.key.namespace.as_str(), dataset.spec.cluster.as_str()));
+            if dataset::moved(x.old.as_deref(), x.new.as_deref()) {
+                d.wake_loads(x.new.as_ref().or(x.old.as_ref()));
             }
         }));
     }
@@ -398,13 +405,21 @@ pub fn start_workers(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
                 requeue(&l.load_queue, key, turn);
             }
         });
-        tasks.spawn(async move {
-            while let Some(key) = c.cluster_queue.next().await {
-                let turn = guarded(&key, cluster::reconcile(&c, &key)).await;
-                requeue(&c.cluster_queue, key, turn);
-            }
-        });
+        spawn_clusters(tasks, c);
     }
+    // A managed cache is asked at each stage of its set-up: slow ones must not keep the others waiting.
+    for _ in 2..if ctx.config.managed { ctx.config.concurrency } else { 2 } {
+        spawn_clusters(tasks, Arc::clone(ctx));
+    }
+}
+
+fn spawn_clusters(tasks: &mut JoinSet<()>, c: Arc<Ctx>) {
+    tasks.spawn(async move {
+        while let Some(key) = c.cluster_queue.next().await {
+            let turn = guarded(&key, cluster::reconcile(&c, &key)).await;
+            requeue(&c.cluster_queue, key, turn);
+        }
+    });
 }
 
 fn requeue(queue: &Queue<Key>, key: Key, turn: Option<Duration>) {

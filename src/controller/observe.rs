@@ -3,7 +3,8 @@
 use super::memory::{Memory, Sent};
 use super::teeth::Mutation;
 use super::{Ctx, hold, secrets};
-use crate::api::{CacheCluster, DataOperation, TargetLock, conditions};
+use crate::api::dataset::MountStatus;
+use crate::api::{CacheCluster, DataOperation, DatasetStatus, TargetLock, conditions};
 use crate::cache::Key;
 use crate::cache::kinds::{BY_CLAIM, BY_CLUSTER, BY_TARGET};
 use crate::clock::ms_between;
@@ -74,10 +75,12 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
                 c.message.clone(),
             )
         }
-        (None, Some(_), Some(_)) => match unbound(op, &coming(ctx, &Key::of(&*cluster))) {
-            Some(why) => not_ready("DatasetNotBound", why),
-            None => Target::Ready,
-        },
+        (None, Some(_), Some(_)) => {
+            match may_wait_for_mount(op).then(|| unbound(op, &coming(ctx, &Key::of(&*cluster)))).flatten() {
+                Some(why) => not_ready("DatasetNotBound", why),
+                None => Target::Ready,
+            }
+        }
     };
     // The lock is that of the cache which was last looked at; other addresses may lead to another one.
     let same = status.is_some_and(|s| Some(s.observed_generation) == cluster.metadata.generation);
@@ -88,33 +91,52 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
     Surroundings { cluster: Some(cluster), engine, lock, target }
 }
 
-/// What Datasets are about to mount on a cache: the path of each mount, and the Dataset. A mount that failed is not
-/// waited for.
+/// What Datasets are about to mount on a cache: the path of each mount, and the Dataset. One that waits for something
+/// else, a Secret for example, and one that failed are not waited for; nor is what is there already.
 fn coming(ctx: &Ctx, cluster: &Key) -> Vec<(String, String)> {
-    let mut all = Vec::new();
+    let (mut all, mut there) = (Vec::new(), Vec::new());
     for dataset in ctx.datasets.by_index(&(BY_CLUSTER, cluster.to_string())) {
         if dataset.metadata.deletion_timestamp.is_some() {
             continue;
         }
-        let status = dataset.status.as_ref();
-        let failed = status.is_some_and(|s| s.phase == "Failed");
-        let coming = |path: &str| match status.and_then(|s| s.mounts.iter().find(|m| m.path == path)) {
-            None => !failed,
-            Some(mount) => matches!(mount.phase.as_str(), "Creating" | "Mounting"),
-        };
-        let name = dataset.metadata.name.as_deref().unwrap_or_default();
-        let mounts = dataset.spec.mounts.iter().filter(|m| coming(&m.path));
-        all.extend(mounts.map(|m| (m.path.clone(), name.to_owned())));
+        let none = DatasetStatus::default();
+        let status = dataset.status.as_ref().unwrap_or(&none);
+        let moves = |m: &MountStatus| matches!(m.phase.as_str(), "Creating" | "Mounting" | "Unmounting");
+        let unseen = dataset.metadata.generation.is_some_and(|g| g != status.observed_generation);
+        let under_way = unseen || status.mounts.iter().any(moves);
+        there.extend(status.mounts.iter().filter(|m| m.phase == "Mounted").map(|m| m.path.clone()));
+        for mount in &dataset.spec.mounts {
+            let comes = match status.mounts.iter().find(|m| m.path == mount.path) {
+                None => under_way,
+                Some(m) => {
+                    matches!(m.phase.as_str(), "Creating" | "Mounting") || (m.phase == "Failed" && unseen)
+                }
+            };
+            if comes {
+                all.push((mount.path.clone(), dataset.metadata.name.clone().unwrap_or_default()));
+            }
+        }
     }
+    all.retain(|(path, _)| !there.contains(path));
     all
+}
+
+/// Whether an operation may have to wait for a mount that is coming.
+fn may_wait_for_mount(op: &DataOperation) -> bool {
+    matches!(op.spec.operation, ArmSpec::Load(_)) && waits(op)
 }
 
 /// Why the paths of a load are not there yet: a Dataset is about to mount them. Who declares both at once does not have
 /// to wait in between. Such a load is not in the queue: the mount comes after it and before it.
 fn unbound(op: &DataOperation, coming: &[(String, String)]) -> Option<String> {
-    let ArmSpec::Load(load) = &op.spec.operation else { return None };
-    let inside = |path: &str| load.paths.iter().any(|p| p == path || p.starts_with(&format!("{path}/")));
-    let (path, dataset) = coming.iter().find(|(path, _)| inside(path)).filter(|_| waits(op))?;
+    if coming.is_empty() || !may_wait_for_mount(op) {
+        return None;
+    }
+    let below = |path: &str, mount: &str| {
+        path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let inside = |mount: &str| op.spec.operation.paths().iter().any(|p| below(p, mount));
+    let (path, dataset) = coming.iter().find(|(path, _)| inside(path))?;
     Some(format!("{path} is about to be mounted by Dataset {dataset}"))
 }
 

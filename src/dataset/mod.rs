@@ -101,6 +101,17 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     }
 }
 
+/// Whether a change of a Dataset is one that loads may wait for: another spec, its end, another phase of a mount.
+#[must_use]
+pub fn moved(old: Option<&Dataset>, new: Option<&Dataset>) -> bool {
+    let shape = |d: &Dataset| {
+        let mounts = d.status.iter().flat_map(|s| &s.mounts).map(|m| (m.path.clone(), m.phase.clone()));
+        let seen = d.status.as_ref().map(|s| s.observed_generation);
+        (d.metadata.generation, d.metadata.deletion_timestamp.clone(), seen, mounts.collect::<Vec<_>>())
+    };
+    old.map(shape) != new.map(shape)
+}
+
 fn unfinished(ctx: &Ctx, dataset: &Dataset, name: &str) -> bool {
     operation(ctx, dataset, name).is_some_and(|o| !o.phase().is_some_and(Phase::terminal))
 }

@@ -1,7 +1,7 @@
 //! What a dataset shows: how the operations of its mounts stand, what the live table says of them, and how much of it is
 //! cached. Nothing is written when nothing moved.
 
-use super::{Blocked, CREATING, api, look, operation, operations, volumes};
+use super::{Blocked, CREATING, api, look, moved, operation, operations, volumes};
 use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, SYNCED, Wanted};
 use crate::api::dataset::MountStatus;
 use crate::api::{CacheCluster, Dataset, DatasetStatus};
@@ -219,7 +219,11 @@ pub async fn put(ctx: &Ctx, dataset: &Dataset, status: DatasetStatus) -> Result<
     match write::patch(ctx, &api(ctx, dataset), Part::Status, name, &ops).await {
         Ok(written) => {
             ctx.metrics.mirror_write();
-            ctx.datasets.replace(written);
+            // The watch will not see a difference any more.
+            let change = ctx.datasets.replace(written);
+            if moved(Some(dataset), change.new.as_deref()) {
+                ctx.wake_loads(change.new.as_ref());
+            }
             Ok(())
         }
         Err(Reply::Gone) => Err(None),

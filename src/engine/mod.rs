@@ -71,6 +71,11 @@ pub trait Engine: Send + Sync + 'static {
     fn probe(&self) -> BoxFuture<'_, Result<EngineInfo, Trouble>>;
     /// Answers a decision's question. Changes nothing.
     fn inspect<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, Trouble>>;
+    /// Reads what is right below a path from its store, not from what the cache remembers. Engines without a store of
+    /// their own have nothing to read.
+    fn read_store<'a>(&'a self, _path: &'a str) -> BoxFuture<'a, Result<(), Trouble>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Carries out an effect: read, compare, call, read. Never sends a call twice.
     fn perform<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome>;
     /// What protects an effect, and how long it may still land.

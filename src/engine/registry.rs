@@ -22,8 +22,11 @@ type Made = (CacheClusterSpec, Vec<String>, Arc<dyn Engine>);
 
 fn alluxio(cluster: &CacheCluster, options: &alluxio::Options) -> Result<Arc<dyn Engine>, RegistryError> {
     let attached = match &cluster.spec.managed {
+        // As it is, not as an edit wants it.
         Some(managed) => {
-            Attached { masters: endpoints(cluster).to_vec(), security: managed.security.clone() }
+            let revision = cluster.status.as_ref().and_then(|s| s.revision.as_ref());
+            let security = revision.map_or(&managed.security, |r| &r.managed.security);
+            Attached { masters: endpoints(cluster).to_vec(), security: security.clone() }
         }
         None => cluster.spec.attached.clone(),
     };

@@ -300,8 +300,9 @@ pub fn trouble(facts: &Facts) -> Option<(String, String)> {
     if let Some(why) = &facts.objects {
         return Some(why.clone());
     }
-    let told = silent(&facts.engine)
-        .or_else(|| members("masters", &facts.masters))
+    // Pods that are not ready say why; a cache that does not answer does not.
+    let told = members("masters", &facts.masters)
+        .or_else(|| silent(&facts.engine))
         .or_else(|| members("workers", &facts.workers))
         .or_else(|| serving(facts))
         .or_else(|| members("members of the job service", &facts.jobs))

@@ -108,6 +108,16 @@ pub fn rules() -> Vec<Rule> {
         ),
         stays("spec.managed.rootStorage", "the storage of the root"),
     ];
+    all.push(rule(
+        "spec.managed.rootStorage.uri",
+        "!self.matches('^[a-z][a-z0-9+.-]*://[^/@:]*:[^/@]*@')",
+        "uri holds a user and a password: keep them in a Secret and name that in options",
+    ));
+    all.push(rule(
+        "spec.managed.rootStorage.options.[]",
+        "self.name.matches('^[A-Za-z0-9._-]+$')",
+        "the name of an option consists of a-z, 0-9, '.', '-' and '_'",
+    ));
     all.extend(mount::options("spec.managed.rootStorage.options.[]", "spec.managed.rootStorage.options"));
     for (key, why) in OWNED {
         all.push(rule(

@@ -16,6 +16,7 @@ use crate::api::API_VERSION;
 use crate::api::managed::{Managed, Revision};
 use pods::Role;
 pub use properties::masters;
+use ratchet_state_machine::ids::hash;
 use ratchet_state_machine::spec::names_credential;
 use serde_json::{Value, json};
 
@@ -31,6 +32,13 @@ pub const REVISION: &str = "ratchet.dev/revision";
 
 /// Port for the clients of masters.
 pub const MASTER_RPC: i32 = 19998;
+/// Key in the ConfigMap that says which cache the journals are of.
+const KNOWN: &str = "cache";
+/// Largest `spec.managed`, in bytes of JSON: it is in the object twice, and an object has a limit of 1.5 MiB.
+const MOST_BYTES: usize = 256 << 10;
+/// Annotation: how the objects were rendered. A controller that renders otherwise leaves those of a newer one alone, and
+/// those of a cache that serves too.
+pub const RENDERER: (&str, i64) = ("ratchet.dev/renderer", 1);
 const MASTER_WEB: i32 = 19999;
 const MASTER_JOURNAL: i32 = 19200;
 const WORKER_RPC: i32 = 29999;
@@ -89,16 +97,56 @@ pub fn workers(owner: &Owner, revision: &Revision) -> Vec<String> {
     revision.workers.iter().map(|id| format!("{}-worker-{id}-0", owner.name)).collect()
 }
 
+/// Names of the pods of a StatefulSet with several.
+#[must_use]
+pub fn numbered(owner: &Owner, what: &str, count: i32) -> Vec<String> {
+    (0..count).map(|i| format!("{}-{what}-{i}", owner.name)).collect()
+}
+
 /// The host by which a worker is known to the cache.
 #[must_use]
 pub fn worker_host(owner: &Owner, pod: &str) -> String {
     format!("{pod}.{}-worker.{}.svc", owner.name, owner.namespace)
 }
 
-/// The address of the root storage, as the masters know it.
+/// The address of the root storage, as the masters know it. A journal that belongs to another store is known by it.
 #[must_use]
 pub fn root_uri(managed: &Managed) -> String {
-    managed.root_storage.uri.clone().unwrap_or_else(|| pods::ROOT.into())
+    let root = &managed.root_storage;
+    if let Some(uri) = &root.uri {
+        return uri.clone();
+    }
+    let place = format!("{:?} {:?}", root.host_path, root.claim_name);
+    let hex: String =
+        hash(&[b"root", place.as_bytes()]).bytes().take(4).map(|b| format!("{b:02x}")).collect();
+    format!("{}/{hex}", pods::ROOT)
+}
+
+/// Name of the ConfigMap that says which cache the journals are of.
+fn known_name(owner: &Owner) -> String {
+    format!("{}-known", owner.name)
+}
+
+/// What it says: once a cache was there, its journals are not made anew.
+#[must_use]
+pub fn known(owner: &Owner, revision: &Revision, identity: &str) -> Object {
+    let with = Renderer { owner, revision, managed: &revision.managed, config: String::new() };
+    with.object(Kind::ConfigMap, known_name(owner), false, None, json!({"data": {KNOWN: identity}}))
+}
+
+/// Everything that the API server cannot say of a spec.
+///
+/// # Errors
+/// [`RenderError`] with a sentence for the user.
+pub fn check_spec(owner: &Owner, managed: &Managed) -> Result<(), RenderError> {
+    let size = serde_json::to_string(managed).map_or(0, |t| t.len());
+    if size > MOST_BYTES {
+        let message =
+            format!("the spec has {size} bytes; {MOST_BYTES} is the most: make the templates smaller");
+        return Err(RenderError(message));
+    }
+    let revision = Revision { number: 1, workers: vec![0], managed: managed.clone() };
+    render(owner, &revision).map(drop)
 }
 
 /// The selector of the worker pods, as text.
@@ -149,6 +197,15 @@ pub fn render(owner: &Owner, revision: &Revision) -> Result<Vec<Object>, RenderE
 
 /// What the API server cannot say of a spec.
 fn check(managed: &Managed) -> Result<(), RenderError> {
+    let parts = [&managed.masters.pods, &managed.workers.pods, &managed.jobs.pods, &managed.proxies.pods];
+    for options in parts.iter().filter_map(|p| p.java_options.as_deref()) {
+        let set = options.split_whitespace().filter_map(|o| o.strip_prefix("-D")?.split('=').next());
+        for key in set {
+            if let Some(why) = crate::api::rules::managed::owned(key) {
+                return Err(RenderError(format!("{key} {why}: remove it from javaOptions")));
+            }
+        }
+    }
     for (key, value) in &managed.properties {
         if let Some(why) = crate::api::rules::managed::owned(key) {
             return Err(RenderError(format!("{key} {why}: remove it from properties")));
@@ -207,7 +264,10 @@ impl Renderer<'_> {
                 "name": name,
                 "namespace": self.owner.namespace,
                 "labels": self.labels(component),
-                "annotations": {REVISION: self.revision.number.to_string()},
+                "annotations": {
+                    REVISION: self.revision.number.to_string(),
+                    RENDERER.0: RENDERER.1.to_string(),
+                },
                 "ownerReferences": [{
                     "apiVersion": API_VERSION,
                     "kind": "CacheCluster",

@@ -26,7 +26,8 @@ pub fn tier(level: usize) -> String {
 
 /// Formats a journal once in its life. What was formatted, or came with something in it, is left as it is: a journal is
 /// all that the cache knows. The first marker tells a formatting that was torn off, before anything was served, from a
-/// journal that came with the volume.
+/// journal that came with the volume. A cache that has a journal elsewhere does not get an empty one: nobody would find
+/// what the other one knows.
 const FORMAT_ONCE: &str = r#"set -eu
 cd /journal
 [ ! -e .formatted ] || exit 0
@@ -34,10 +35,15 @@ if [ ! -e .formatting ] && [ -n "$(ls -A data 2>/dev/null)" ]; then
   touch .formatted
   exit 0
 fi
+if [ ! -e .formatting ] && [ -n "${KNOWN_CACHE:-}" ] && [ ! -e .format-anew ]; then
+  echo "the journal of cache $KNOWN_CACHE is not here: bring its volume or directory back;" \
+    "to give up what it knew, create .format-anew beside where it was" >&2
+  exit 1
+fi
 touch .formatting
 /opt/alluxio/bin/alluxio formatJournal
-sync
 touch .formatted
+sync
 rm .formatting
 "#;
 
@@ -113,11 +119,11 @@ struct Storage {
 }
 
 impl Storage {
-    fn add(&mut self, name: &str, at: &str, of: &Volume, memory: Option<&str>) {
+    fn add(&mut self, labels: &Value, name: &str, at: &str, of: &Volume, memory: Option<&str>) {
         let mut mount = json!({"name": name, "mountPath": at});
         if let Some(path) = &of.host_path {
-            // Each member has a folder of its own, also when two are on one node.
-            mount["subPathExpr"] = json!("$(POD_NAME)");
+            // Each member has a folder of its own, also when two of whatever cache are on one node.
+            mount["subPathExpr"] = json!("$(POD_NAMESPACE)/$(POD_NAME)");
             self.volumes.push(json!({"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}));
         } else if let Some(claim) = &of.volume_claim {
             let mut spec = json!({
@@ -127,7 +133,7 @@ impl Storage {
             if let Some(class) = &claim.storage_class_name {
                 spec["storageClassName"] = json!(class);
             }
-            self.claims.push(json!({"metadata": {"name": name}, "spec": spec}));
+            self.claims.push(json!({"metadata": {"name": name, "labels": labels}, "spec": spec}));
         } else {
             let medium =
                 memory.map_or_else(|| json!({}), |size| json!({"medium": "Memory", "sizeLimit": size}));
@@ -163,16 +169,17 @@ impl Renderer<'_> {
         if let Some(mut volume) = root {
             volume["name"] = json!("root");
             all.volumes.push(volume);
-            all.mounts.push(json!({"name": "root", "mountPath": ROOT}));
+            all.mounts.push(json!({"name": "root", "mountPath": super::root_uri(self.managed)}));
         }
+        let labels = self.labels(Some(role.component()));
         match role {
-            Role::Master => all.add("journal", JOURNAL, &self.managed.masters.journal, None),
+            Role::Master => all.add(&labels, "journal", JOURNAL, &self.managed.masters.journal, None),
             // It keeps nothing that outlives its jobs.
-            Role::JobMaster => all.add("journal", JOURNAL, &Volume::default(), None),
+            Role::JobMaster => all.add(&labels, "journal", JOURNAL, &Volume::default(), None),
             Role::Worker(_) => {
                 for (level, one) in self.managed.workers.tiers.iter().enumerate() {
                     let memory = (one.medium == Medium::Mem).then_some(one.size.as_str());
-                    all.add(&format!("tier-{level}"), &tier(level), &one.volume, memory);
+                    all.add(&labels, &format!("tier-{level}"), &tier(level), &one.volume, memory);
                 }
             }
             Role::JobWorker | Role::Proxy => {}
@@ -192,8 +199,11 @@ impl Renderer<'_> {
             Role::Proxy => String::new(),
             Role::JobWorker => format!("-Dalluxio.job.worker.hostname={own} -Dalluxio.worker.hostname={own}"),
         };
-        let mut all =
-            vec![json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})];
+        let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
+        let mut all = vec![
+            json!({"name": "POD_NAME", "valueFrom": field("metadata.name")}),
+            json!({"name": "POD_NAMESPACE", "valueFrom": field("metadata.namespace")}),
+        ];
         let mut options =
             self.pods(role).java_options.clone().unwrap_or_else(|| "-XX:MaxRAMPercentage=50".into());
         if role == Role::Master {
@@ -210,6 +220,17 @@ impl Renderer<'_> {
         }
         all.push(json!({"name": "ALLUXIO_JAVA_OPTS", "value": format!("{LOOK_UP_AGAIN} {name}")}));
         all.push(json!({"name": role.options_variable(), "value": options}));
+        all
+    }
+
+    /// With the cache that the journal is of, once that is known: it is read when a pod starts, so that no template has to
+    /// change for it. A journal in the pod is lost with the pod, as its owner chose.
+    fn environment_of_format(&self) -> Vec<Value> {
+        let mut all = self.environment(Role::Master);
+        if self.managed.masters.journal.survives() != "Never" {
+            let key = json!({"name": super::known_name(self.owner), "key": super::KNOWN, "optional": true});
+            all.push(json!({"name": "KNOWN_CACHE", "valueFrom": {"configMapKeyRef": key}}));
+        }
         all
     }
 
@@ -256,7 +277,8 @@ impl Renderer<'_> {
                 "image": image,
                 "imagePullPolicy": policy,
                 "command": ["/bin/sh", "-c", FORMAT_ONCE],
-                "env": self.environment(role),
+                "env": self.environment_of_format(),
+                "terminationMessagePolicy": "FallbackToLogsOnError",
                 "securityContext": confined,
                 "volumeMounts": storage.mounts,
             }]);
@@ -314,8 +336,9 @@ impl Renderer<'_> {
         });
         if !storage.claims.is_empty() {
             spec["volumeClaimTemplates"] = json!(storage.claims);
+            // A StatefulSet that somebody deletes is made anew, and finds what it had.
             spec["persistentVolumeClaimRetentionPolicy"] =
-                json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+                json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
         }
         let late = matches!(role, Role::Worker(_) | Role::JobWorker | Role::Proxy);
         let name = format!("{}-{name}", self.owner.name);
@@ -335,11 +358,21 @@ fn untouched(role: Role, made: &Value, template: &Value) -> Result<(), RenderErr
         let all = &t["metadata"]["labels"];
         [INSTANCE, COMPONENT, WORKER, super::MANAGED_BY.0].map(|l| all[l].clone())
     };
+    let kept = |one: &Value| is["env"].as_array().into_iter().flatten().any(|e| e == one);
+    let variable = was["env"].as_array().into_iter().flatten().find(|e| !kept(e));
     let what = match field {
         Some(field) => format!("{field} of the container {CONTAINER}"),
         None if was["ports"] != is["ports"] => format!("the ports of the container {CONTAINER}"),
-        None if made["spec"]["initContainers"][0] != template["spec"]["initContainers"][0] => {
+        None if role == Role::Master
+            && made["spec"]["initContainers"][0] != template["spec"]["initContainers"][0] =>
+        {
             "the container that formats the journal".into()
+        }
+        None if variable.is_some() => {
+            let name = variable.and_then(|v| v["name"].as_str()).unwrap_or_default();
+            format!(
+                "the variable {name} of the container {CONTAINER}, which javaOptions and properties are for"
+            )
         }
         None if labels(made) != labels(template) => "the labels that Ratchet finds its pods by".into(),
         None => return Ok(()),

@@ -98,7 +98,7 @@ fn the_settings_come_from_the_typed_fields_first_and_from_the_user_after() {
             .unwrap(),
     );
     for line in [
-        "alluxio.master.mount.table.root.ufs=/under-storage",
+        &format!("alluxio.master.mount.table.root.ufs={}", root_uri(&managed(json!({})))),
         "alluxio.master.journal.type=UFS",
         "alluxio.master.hostname=c-master-0.c-master.ns.svc",
         "alluxio.job.master.hostname=c-job-master-0.c-job-master.ns.svc",
@@ -135,7 +135,7 @@ fn a_credential_of_the_root_comes_from_its_secret_and_is_written_nowhere() {
     );
     let master = find(&all, Kind::StatefulSet, "c-master");
     let env = master["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
-    assert_eq!(env[1]["valueFrom"]["secretKeyRef"], json!({"name": "s3", "key": "id"}));
+    assert_eq!(env[2]["valueFrom"]["secretKeyRef"], json!({"name": "s3", "key": "id"}));
     let options =
         env.iter().find(|e| e["name"] == "ALLUXIO_MASTER_JAVA_OPTS").unwrap()["value"].as_str().unwrap();
     assert!(

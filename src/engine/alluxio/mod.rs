@@ -350,6 +350,10 @@ impl Engine for Alluxio {
         .boxed()
     }
 
+    fn read_store<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), Trouble>> {
+        async move { self.client.read_folder(path).await.map_err(|e| trouble(&e)) }.boxed()
+    }
+
     fn perform<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
         async move {
             let Some(path) = call.effect.path(call.spec) else {

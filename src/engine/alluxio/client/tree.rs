@@ -72,6 +72,22 @@ impl AlluxioClient {
         self.walk(path, options, None, &mut |_| ()).await
     }
 
+    /// Reads what is right below `path` from the under-storage (ListStatus, ALWAYS, not recursive): shows whether the store
+    /// can be read, within the call timeout.
+    ///
+    /// # Errors
+    /// What the store said; `Unknown` if it did not answer in time.
+    pub async fn read_folder(&self, path: &str) -> Result<(), AlluxioError> {
+        let options = ListStatusOptions {
+            load_metadata_type: Some(LoadMetadataType::Always as i32),
+            common_options: Some(safe_options()),
+            recursive: Some(false),
+            load_metadata_only: Some(true),
+        };
+        let limit = Instant::now() + self.router().call_timeout();
+        self.walk(path, options, Some(limit), &mut |_| ()).await
+    }
+
     /// Drains one listing into `sink`. With `deadline`, each message must also come within the
     /// call timeout; without, the first message may take the whole listing timeout.
     async fn walk(
