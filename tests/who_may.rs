@@ -276,3 +276,45 @@ async fn each_operation_is_a_right_of_its_own() {
         Api::<DataOperation>::namespaced(stage.admin.clone(), &stage.ns.name).create(&params, &free_op).await,
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_declares_pods_or_claims_has_to_be_allowed_to_make_them_himself() {
+    let Some(stage) = Stage::empty("may-pods").await else { return };
+    let other = stage.bench.namespace("may-claims");
+    let alice = stage.bench.client("alice").await;
+    grant(&stage, "alice", &[("cacheclusters,datasets", "create")]);
+    may(&stage, "alice", "create", "cacheclusters.ratchet.dev", "").await;
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let object = |kind: &str, spec: Value| json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": kind, "metadata": {"name": "x"}, "spec": spec});
+    let managed = json!({"managed": {"version": "2.9.6", "masters": {"journal": {"emptyDir": {}}},
+        "workers": {"tiers": [{"medium": "SSD", "size": "1Gi", "emptyDir": {}}]}, "rootStorage": {"uri": "s3://b"}}});
+    let managed: CacheCluster = serde_json::from_value(object("CacheCluster", managed)).unwrap();
+    let attached = json!({"attached": {"masters": ["m:1"]}});
+    let attached: CacheCluster = serde_json::from_value(object("CacheCluster", attached)).unwrap();
+    let volume = json!({"cluster": "c", "mounts": [{"path": "/a", "uri": "s3://a"}],
+        "volume": {"namespaces": [other.name]}});
+    let volume: Dataset = serde_json::from_value(object("Dataset", volume)).unwrap();
+    let clusters: Api<CacheCluster> = Api::namespaced(alice.clone(), &stage.ns.name);
+    let datasets: Api<Dataset> = Api::namespaced(alice.clone(), &stage.ns.name);
+    allowed("an attached cache makes no pods", clusters.create(&dry, &attached).await);
+    let why = "you need the verb create on statefulsets.apps";
+    forbidden("a managed cache", clusters.create(&dry, &managed).await, why);
+    let claims = "you need the verb create on persistentvolumeclaims in every namespace of volume.namespaces";
+    forbidden("a claim elsewhere", datasets.create(&dry, &volume).await, claims);
+
+    for (namespace, group, resource) in
+        [(&stage.ns.name, "apps", "statefulsets"), (&other.name, "", "persistentvolumeclaims")]
+    {
+        let metadata = json!({"name": "make", "namespace": namespace});
+        stage.bench.apply(
+            &json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
+            "rules": [{"apiGroups": [group], "resources": [resource], "verbs": ["create"]}]}),
+        );
+        stage.bench.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "make"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}]}));
+    }
+    stage.eventually("with the verb", async || clusters.create(&dry, &managed).await.is_ok()).await;
+    stage.eventually("with that verb", async || datasets.create(&dry, &volume).await.is_ok()).await;
+}

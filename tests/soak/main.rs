@@ -6,6 +6,7 @@
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod scale;
 
 use cluster::Replica;
 use cluster::alluxio::{Stage, Tree, assert_succeeded, intents, submits};

@@ -80,7 +80,7 @@ fn one_master_and_two_workers_become_these_objects() {
         spec["volumes"].as_array().unwrap().iter().filter_map(|v| v["name"].as_str()).collect();
     assert_eq!(volumes, ["config", "root", "tier-0", "tier-1"]);
     assert_eq!(spec["volumes"][2]["emptyDir"], json!({"medium": "Memory", "sizeLimit": "1Gi"}));
-    assert_eq!(spec["containers"][0]["volumeMounts"][3]["subPathExpr"], "$(POD_NAME)");
+    assert_eq!(spec["containers"][0]["volumeMounts"][3]["subPathExpr"], "$(POD_NAMESPACE)/$(POD_NAME)");
     assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
     let master = find(&all, Kind::StatefulSet, "c-master");
     assert_eq!(master["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"], "10Gi");
