@@ -6,13 +6,14 @@ use std::error::Error;
 
 const PROTO_ROOT: &str = "proto";
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "alluxio/common.proto",
     "alluxio/sasl.proto",
     "alluxio/version.proto",
     "alluxio/meta.proto",
     "alluxio/block.proto",
     "alluxio/file.proto",
+    "alluxio/metric.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

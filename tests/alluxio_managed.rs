@@ -96,6 +96,7 @@ impl Ground {
             "properties": {
                 "alluxio.user.block.size.bytes.default": "1MB",
                 "alluxio.master.metastore": "HEAP",
+                "alluxio.master.cluster.metrics.update.interval": "1sec",
                 "alluxio.master.daily.backup.enabled": "false",
                 "alluxio.master.worker.connect.wait.time": "2sec",
                 "alluxio.user.rpc.retry.max.sleep": "1sec",
@@ -279,6 +280,17 @@ async fn one_yaml_gives_a_cache_its_data_and_a_reader_and_leaves_nothing_behind(
     }
     let read = bytes_read(&ground).await - before;
     assert!(read >= 2_000_000, "the workers gave {read} bytes");
+
+    // How often the cache had what was read comes from the master, which hears of it in a while.
+    for _ in 0..300 {
+        if !datasets.get("data").await.unwrap().status.unwrap().hit_ratio.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let hits = datasets.get("data").await.unwrap().status.unwrap().hit_ratio;
+    println!("hit ratio: {hits}");
+    assert!(hits.ends_with('%'), "{hits:?}");
 
     // One more mount, with the controller killed meanwhile: exactly one operation.
     let mounts = async || ground.operations(|a| matches!(a, ArmSpec::Mount(_))).await;

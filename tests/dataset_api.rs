@@ -315,3 +315,49 @@ async fn the_api_server_refuses_a_bad_dataset_with_a_sentence() {
     let near = json!([{"path": "/a", "uri": "s3://a"}, {"path": "/b", "uri": "s3://ab"}]);
     create(&stage, &dataset(&format!("good-{}", unique()), near, json!({}))).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_waits_for_the_mount_that_is_declared_with_it_and_for_nothing_else() {
+    let Some(stage) = Stage::new("dset-load").await else { return };
+    // The load is older than the mount: in the order of the queue it would come first.
+    stage.load("first", "/a/b", json!({})).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let running = controller(&stage).await;
+    stage.engine.world().unreachable = true;
+    create(&stage, &dataset("d", json!([{"path": "/a", "uri": "s3://a"}]), json!({}))).await;
+    let said =
+        stage.waits("first", "DatasetNotBound").await.status.and_then(|s| s.waiting_on).map(|w| w.message);
+    assert_eq!(said.as_deref(), Some("/a is about to be mounted by Dataset d"));
+    stage.engine.world().unreachable = false;
+    stage.ends("first", Phase::Succeeded).await;
+    let log = stage.engine.world().log.clone();
+    let at = |what: &str| log.iter().position(|l| l.starts_with(what));
+    assert!(at("mount ").is_some_and(|m| Some(m) < at("submitLoad ")), "{log:?}");
+
+    // A Dataset that waits for a Secret mounts nothing yet, and holds nobody up; nor does one whose path is there.
+    let key = json!({"secretKeyRef": {"name": "missing", "key": "id"}});
+    let options = json!([{"name": "aws.accessKeyId", "valueFrom": key}]);
+    create(&stage, &dataset("s", json!([{"path": "/s", "uri": "s3://s", "options": options}]), json!({})))
+        .await;
+    until(&stage, "s", "waiting", |s| s.phase == "Pending" && s.observed_generation == 1).await;
+    stage.load("second", "/s", json!({})).await;
+    stage.ends("second", Phase::Succeeded).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_cache_cannot_do_for_a_dataset_is_said() {
+    let Some(stage) = Stage::new("dset-policy").await else { return };
+    let running = controller(&stage).await;
+    let policy = json!({"cachePolicy": {"quota": "10Gi", "ttlSeconds": 3600}});
+    create(&stage, &dataset("d", json!([{"path": "/a", "uri": "s3://a"}]), policy)).await;
+    let status = bound(&stage, "d").await;
+    let said = status.conditions.iter().find(|c| c.type_ == "CachePolicyApplied").expect("a condition");
+    let why = "Alluxio 2.9 does not have a quota of a path or a time to live of what is cached alone; remove it from \
+               cachePolicy";
+    assert_eq!(
+        (said.status.as_str(), said.reason.as_str(), said.message.as_str()),
+        ("False", "Unsupported", why)
+    );
+    running.stop().await;
+}

@@ -181,6 +181,11 @@ pub struct CacheClusterStatus {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub used: String,
+    /// Percentage of the bytes that clients have read which the cache had, since its primary master started; empty while
+    /// nothing was read.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub hit_ratio: String,
     /// The workers, at most 256.
     #[serde(default)]
     #[schemars(length(max = 256))]

@@ -17,6 +17,8 @@ pub const READY: &str = "Ready";
 pub const SPEC_NOT_APPLIED: &str = "SpecNotApplied";
 /// The cache has looked for all files of a dataset since its mounts are as they are.
 pub const SYNCED: &str = "Synced";
+/// What a dataset asks of its cache, a quota or a time to live, is kept.
+pub const CACHE_POLICY_APPLIED: &str = "CachePolicyApplied";
 /// The volumes of a dataset can be used.
 pub const VOLUMES_READY: &str = "VolumesReady";
 /// An operation was deleted before its work in the engine could be stopped.

@@ -105,6 +105,7 @@ const DATASET: Names = Names {
         Column("Files", "integer", ".status.files", "Files in the stores that the cache knows of"),
         Column("Cached", "string", ".status.cached", "Bytes of them that are cached"),
         Column("Cached %", "string", ".status.cachedPercent", "Rounded down"),
+        Column("Hit %", "string", ".status.hitRatio", "Of what the whole cache was asked for"),
         Column("Phase", "string", ".status.phase", "How it is"),
         Column("Age", "date", ".metadata.creationTimestamp", "Since it was declared"),
     ],

@@ -36,9 +36,26 @@ pub struct DatasetSpec {
     /// When the cache looks for new, changed and removed files in the stores.
     #[serde(default)]
     pub metadata: MetadataPolicy,
+    /// How much of the data may be cached, and for how long; where the cache knows neither, the status says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_policy: Option<CachePolicy>,
     /// A volume for pods, with a claim of the Dataset's name. It goes when no pod uses it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<DatasetVolume>,
+}
+
+/// How much of the data may be cached, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CachePolicy {
+    /// Bytes at most, for example 100Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = "^[1-9][0-9]{0,9}(Ki|Mi|Gi|Ti)$"))]
+    pub quota: Option<String>,
+    /// Seconds after which what was not read is dropped from the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 60, max = 315_360_000))]
+    pub ttl_seconds: Option<i64>,
 }
 
 /// A volume for pods. A CSI driver of the cluster serves it; Ratchet makes the objects.
@@ -179,6 +196,10 @@ pub struct DatasetStatus {
     #[serde(default)]
     #[schemars(length(max = 8))]
     pub cached_percent: String,
+    /// Percentage of the bytes that clients have read which the cache had. Of the whole cache: Alluxio keeps none for a path.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub hit_ratio: String,
     /// The volumes for pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]

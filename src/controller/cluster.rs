@@ -122,6 +122,7 @@ fn describe(old: &CacheClusterStatus, info: &EngineInfo, lock: &str) -> CacheClu
         used_bytes: info.used_bytes,
         capacity: size(info.capacity_bytes),
         used: size(info.used_bytes),
+        hit_ratio: info.hit_percent.map_or_else(|| old.hit_ratio.clone(), |p| format!("{p}%")),
         members,
         ..old.clone()
     }

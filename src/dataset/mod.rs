@@ -9,16 +9,16 @@
 //! the edit is handled and names its operation, then that is created: whoever looks next creates it, if it is not there,
 //! or takes its name away, if a newer edit has come. Operations of a dataset run one after the other.
 
+mod leave;
 pub mod look;
 mod plan;
 mod show;
 mod volumes;
 
-use crate::api::dataset::{DatasetSpec, MountStatus, SyncStatus};
-use crate::api::{CacheCluster, DataOperation, Dataset, DatasetStatus};
+use crate::api::dataset::{MountStatus, SyncStatus};
+use crate::api::{DataOperation, Dataset, DatasetStatus};
 use crate::cache::Key;
 use crate::cache::kinds::BY_CLUSTER;
-use crate::clock::ms_between;
 use crate::controller::reply::Reply;
 use crate::controller::teeth::Mutation;
 use crate::controller::write::{self, Part};
@@ -31,7 +31,6 @@ use ratchet_state_machine::spec::{
     Approval, ArmSpec, Control, Ended, OperationSpec, RetryPolicy, RunAfter, paths_overlap, uris_overlap,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +58,7 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     let dataset = ctx.datasets.get(key)?;
     let cluster = ctx.clusters.get(&Key::new(key.namespace.as_str(), dataset.spec.cluster.as_str()));
     if dataset.metadata.deletion_timestamp.is_some() {
-        return leave(ctx, &dataset, cluster).await;
+        return leave::leave(ctx, &dataset, cluster).await;
     }
     if !finalizers::has(&*dataset, FINALIZER) {
         return set_finalizer(ctx, &dataset, true).await;
@@ -356,45 +355,6 @@ fn owner(dataset: &Dataset) -> OwnerReference {
     }
 }
 
-/// A dataset that is being deleted: what it has mounted is unmounted, then it goes. Bounded: a cache that is gone or does
-/// not answer keeps nobody. The stores are never touched.
-async fn leave(ctx: &Ctx, dataset: &Dataset, cluster: Option<Arc<CacheCluster>>) -> Option<Duration> {
-    if !finalizers::has(dataset, FINALIZER) {
-        return None;
-    }
-    let at = dataset.metadata.deletion_timestamp.as_ref();
-    let for_ms = at.map_or(0, |t| (ctx.clock.now().timestamp() - t.0.as_second()).max(0) * 1000);
-    let mut status = dataset.status.clone().unwrap_or_default();
-    if !volumes::release(ctx, dataset, &mut status).await {
-        // A pod that uses a volume is not cut off: however long it takes.
-        let wait = show::write(ctx, dataset, status, None, None).await;
-        return wait.map(|w| w.min(Duration::from_secs(5)));
-    }
-    show::mirror(ctx, dataset, &mut status);
-    let nothing = DatasetSpec { mounts: Vec::new(), ..dataset.spec.clone() };
-    let due = plan::next(&nothing, &BTreeMap::new(), &status);
-    // Clocks differ: whatever the time of the server means here, a while has to pass by this process' own clock too.
-    let (uid, now) = (dataset.metadata.uid.as_deref().unwrap_or_default(), ctx.clock.instant());
-    let seen_ms = ms_between(ctx.gone.first_seen(uid, now), now);
-    let late = for_ms >= ctx.config.cleanup_bound_ms && seen_ms >= ctx.config.cleanup_bound_ms / 10;
-    if cluster.is_none() || late || (due.is_none() && status.mounts.is_empty()) {
-        if !status.mounts.is_empty() {
-            let name = dataset.metadata.name.as_deref().unwrap_or_default();
-            tracing::warn!(dataset = name, late, "a Dataset goes and leaves mounts behind");
-        }
-        return drop_finalizer(ctx, dataset).await;
-    }
-    let left = Duration::from_millis((ctx.config.cleanup_bound_ms - for_ms).max(1_000).unsigned_abs());
-    if let Some(wait) = create_noted(ctx, dataset, &status, due.as_ref()).await {
-        return Some(wait.min(left));
-    }
-    let wait = match due {
-        Some(due) => act(ctx, dataset, status, due).await,
-        None => show::write(ctx, dataset, status, cluster.as_deref(), None).await,
-    };
-    Some(wait.map_or(left, |w| w.min(left)))
-}
-
 async fn set_finalizer(ctx: &Ctx, dataset: &Dataset, on: bool) -> Option<Duration> {
     match finalizers::set(ctx, &api(ctx, dataset), dataset, FINALIZER, on).await {
         Ok(written) => {
@@ -405,11 +365,4 @@ async fn set_finalizer(ctx: &Ctx, dataset: &Dataset, on: bool) -> Option<Duratio
         Err(Reply::Busy(after)) => Some(after.unwrap_or(Duration::from_secs(1))),
         Err(_) => Some(Duration::from_millis(500)),
     }
-}
-
-async fn drop_finalizer(ctx: &Ctx, dataset: &Dataset) -> Option<Duration> {
-    let uid = dataset.metadata.uid.as_deref().unwrap_or_default();
-    ctx.looks.forget(uid);
-    ctx.gone.forget(uid);
-    set_finalizer(ctx, dataset, false).await
 }

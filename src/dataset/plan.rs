@@ -123,7 +123,14 @@ mod tests {
 
     fn spec(mounts: Vec<DatasetMount>) -> DatasetSpec {
         let metadata = MetadataPolicy::default();
-        DatasetSpec { cluster: "c".into(), mounts, shared_options: vec![], metadata, volume: None }
+        DatasetSpec {
+            cluster: "c".into(),
+            mounts,
+            shared_options: vec![],
+            metadata,
+            cache_policy: None,
+            volume: None,
+        }
     }
 
     /// Acts upon everything that is due; the arms in order.

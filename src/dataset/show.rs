@@ -2,7 +2,7 @@
 //! cached. Nothing is written when nothing moved.
 
 use super::{Blocked, CREATING, api, look, moved, operation, operations, volumes};
-use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, SYNCED, Wanted};
+use crate::api::conditions::{self, CACHE_POLICY_APPLIED, READY, SPEC_NOT_APPLIED, SYNCED, Wanted};
 use crate::api::dataset::MountStatus;
 use crate::api::{CacheCluster, Dataset, DatasetStatus};
 use crate::cache::Key;
@@ -109,6 +109,7 @@ pub async fn write(
             status.mounts.iter_mut().for_each(|m| compare(m, &table));
         }
         measure(ctx, dataset, cluster, &mut status).await;
+        status.hit_ratio = cluster.status.as_ref().map(|s| s.hit_ratio.clone()).unwrap_or_default();
     }
     describe(ctx, dataset, &mut status, blocked.as_ref());
     if dataset.status.as_ref() != Some(&status)
@@ -137,8 +138,20 @@ pub fn describe(ctx: &Ctx, dataset: &Dataset, status: &mut DatasetStatus, blocke
         Wanted::new(READY, phase == "Bound", &reason, message),
         Wanted::new(SPEC_NOT_APPLIED, odd.is_some(), &why, what),
     ];
-    let wanted: Vec<Wanted> = wanted.into_iter().chain(volumes::condition(dataset, status)).collect();
+    let more = volumes::condition(dataset, status).into_iter().chain(policy(dataset));
+    let wanted: Vec<Wanted> = wanted.into_iter().chain(more).collect();
     status.conditions = conditions::apply(&status.conditions, &wanted, generation, ctx.clock.now());
+}
+
+/// What is asked of the cache that no engine here can do.
+fn policy(dataset: &Dataset) -> Option<Wanted> {
+    let asked = dataset.spec.cache_policy.as_ref()?;
+    let quota = asked.quota.as_ref().map(|_| "a quota of a path");
+    // Alluxio's time to live is one of the file: when it ends, the file goes, in the store too.
+    let ttl = asked.ttl_seconds.map(|_| "a time to live of what is cached alone");
+    let what: Vec<&str> = quota.into_iter().chain(ttl).collect();
+    let message = format!("Alluxio 2.9 does not have {}; remove it from cachePolicy", what.join(" or "));
+    (!what.is_empty()).then(|| Wanted::new(CACHE_POLICY_APPLIED, false, "Unsupported", message))
 }
 
 /// Whether the cache has looked for all files since the mounts are as they are.

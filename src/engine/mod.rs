@@ -36,6 +36,8 @@ pub struct EngineInfo {
     pub capacity_bytes: i64,
     /// Bytes that they hold.
     pub used_bytes: i64,
+    /// Percentage of the bytes that clients have read which the cache had; none while that is not known.
+    pub hit_percent: Option<i64>,
 }
 
 /// What goes with an effect.

@@ -119,6 +119,7 @@ impl Engine for FakeEngine {
                 used_bytes: 0,
             };
             Ok(EngineInfo {
+                hit_percent: None,
                 identity: self.identity.clone(),
                 version: "fake".into(),
                 masters_ready: 1,

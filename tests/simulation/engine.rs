@@ -188,6 +188,7 @@ impl Engine for SimEngine {
                 used_bytes: signed(w.used),
             });
             Ok(EngineInfo {
+                hit_percent: None,
                 identity: probe.identity.clone(),
                 version: probe.version.clone(),
                 masters_ready: probe.masters,

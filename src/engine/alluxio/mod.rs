@@ -83,8 +83,14 @@ impl Alluxio {
             return Err(AlluxioError::NotReady { reason: "the master is in safe mode".into() });
         }
         let workers = self.client.workers().await?;
+        // Nothing depends on it.
+        let hit_percent = self.client.hit_percent().await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "how often the cache had what was read is not known");
+            None
+        });
         let live = |w: &&client::Worker| w.state == WorkerState::Active;
         Ok(EngineInfo {
+            hit_percent,
             identity: master.cluster_id,
             version: master.version,
             masters_ready: master.masters.len().max(1),

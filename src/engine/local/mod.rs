@@ -134,6 +134,7 @@ fn signed(n: u64) -> i64 {
 fn info(probe: Probe) -> EngineInfo {
     let Probe { identity, version, masters, workers, capacity, used } = probe;
     EngineInfo {
+        hit_percent: None,
         identity,
         masters_ready: masters,
         masters,

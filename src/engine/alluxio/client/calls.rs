@@ -11,7 +11,7 @@
 
 use std::marker::PhantomData;
 
-use super::proto::grpc::{block, file, meta, version};
+use super::proto::grpc::{block, file, meta, metric, version};
 
 /// What sending a call twice would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,9 @@ pub(super) const GET_SERVICE_VERSION: Call<
 pub(super) const GET_MASTER_INFO: Call<meta::GetMasterInfoRequest, meta::GetMasterInfoResponse> =
     Call::new("GetMasterInfo", "/alluxio.grpc.meta.MetaMasterClientService/GetMasterInfo");
 
+pub(super) const GET_METRICS: Call<metric::GetMetricsPRequest, metric::GetMetricsPResponse> =
+    Call::new("GetMetrics", "/alluxio.grpc.metric.MetricsMasterClientService/GetMetrics");
+
 pub(super) const GET_WORKER_REPORT: Call<block::GetWorkerReportRequest, block::GetWorkerReportResponse> =
     Call::new("GetWorkerReport", "/alluxio.grpc.block.BlockMasterClientService/GetWorkerReport");
 
@@ -129,7 +132,8 @@ pub(super) const CANCEL_SYNC_METADATA: Call<
 mod tests {
     use super::*;
 
-    const PROTOS: [&str; 4] = [
+    const PROTOS: [&str; 5] = [
+        include_str!("../../../../proto/alluxio/metric.proto"),
         include_str!("../../../../proto/alluxio/version.proto"),
         include_str!("../../../../proto/alluxio/meta.proto"),
         include_str!("../../../../proto/alluxio/block.proto"),
@@ -158,6 +162,7 @@ mod tests {
             )*};
         }
         check!(GET_SERVICE_VERSION, GET_MASTER_INFO, GET_WORKER_REPORT, GET_STATUS, LIST_STATUS);
+        check!(GET_METRICS);
         check!(MOUNT, UPDATE_MOUNT, UNMOUNT);
         check!(FREE, GET_MOUNT_TABLE, SUBMIT_JOB, STOP_JOB, GET_JOB_PROGRESS);
         check!(SYNC_METADATA_ASYNC, GET_SYNC_PROGRESS, CANCEL_SYNC_METADATA);

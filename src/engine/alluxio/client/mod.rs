@@ -19,6 +19,7 @@ mod load;
 mod load_body;
 mod load_report;
 mod metadata;
+mod metric;
 mod mount;
 mod proto;
 mod redact;

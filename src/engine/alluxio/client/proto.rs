@@ -23,6 +23,9 @@ pub(super) mod grpc {
     pub(in super::super) mod meta {
         include!(concat!(env!("OUT_DIR"), "/alluxio.grpc.meta.rs"));
     }
+    pub(in super::super) mod metric {
+        include!(concat!(env!("OUT_DIR"), "/alluxio.grpc.metric.rs"));
+    }
     pub(in super::super) mod sasl {
         include!(concat!(env!("OUT_DIR"), "/alluxio.grpc.sasl.rs"));
     }

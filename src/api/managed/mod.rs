@@ -1,5 +1,9 @@
 //! A managed cache: what `spec.managed` of a CacheCluster says, and what Ratchet makes of it.
 
+mod status;
+
+pub use status::{Capability, Leaving, Revision, SetUp, Survival};
+
 use super::cluster::Security;
 use ratchet_state_machine::spec::MountOption;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -343,75 +347,4 @@ pub enum OnDeletion {
     Cancel,
     /// They are waited for.
     Wait,
-}
-
-/// What operations have made true of a managed cache. Its objects are rendered from this and from nothing else: a pod
-/// that comes back by itself comes back as this says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Revision {
-    /// Grows with each change.
-    pub number: i64,
-    /// The workers, by their numbers.
-    #[schemars(length(max = 256))]
-    pub workers: Vec<i32>,
-    /// The spec that it was made from.
-    #[schemars(schema_with = "anything")]
-    pub managed: Managed,
-}
-
-/// How far the set-up is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SetUp {
-    /// The stage.
-    #[schemars(length(max = 32))]
-    pub stage: String,
-    /// Number of the revision that is set up.
-    pub revision: i64,
-    /// Since when.
-    #[schemars(length(max = 30))]
-    pub since: String,
-}
-
-/// Something that Ratchet may or may not do with a cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Capability {
-    /// What.
-    #[schemars(length(max = 64))]
-    pub name: String,
-    /// Whether.
-    pub allowed: bool,
-    /// Why not; empty otherwise.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 200))]
-    pub why: String,
-}
-
-/// What of a member's storage outlives its pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Survival {
-    /// journal, or the tier.
-    #[schemars(length(max = 32))]
-    pub of: String,
-    /// Never, OnSameNode or Always.
-    #[schemars(length(max = 16))]
-    pub survives_pod: String,
-}
-
-/// How the deletion of a managed cache gets on.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Leaving {
-    /// It is freed.
-    #[serde(default)]
-    pub freed: bool,
-    /// How often the cache was asked to free what it has.
-    pub free_attempts: i32,
-    /// The operation that frees it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 253))]
-    pub operation: String,
 }
