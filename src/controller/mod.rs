@@ -269,30 +269,38 @@ pub fn start_workers(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
         });
     }
     for _ in 0..2 {
-        let (l, c, d) = (Arc::clone(ctx), Arc::clone(ctx), Arc::clone(ctx));
-        if ctx.config.datasets {
-            tasks.spawn(async move {
-                while let Some(key) = d.dataset_queue.next().await {
-                    let turn = guarded(&key, dataset::reconcile(&d, &key)).await;
-                    requeue(&d.dataset_queue, key, turn);
-                }
-            });
-        }
+        spawn_datasets(tasks, ctx);
+        let l = Arc::clone(ctx);
         tasks.spawn(async move {
             while let Some(key) = l.load_queue.next().await {
                 let turn = guarded(&key, load::reconcile(&l, &key)).await;
                 requeue(&l.load_queue, key, turn);
             }
         });
-        spawn_clusters(tasks, c);
+        spawn_clusters(tasks, ctx);
     }
-    // A managed cache is asked at each stage of its set-up: slow ones must not keep the others waiting.
+    // On a real cluster each of them asks a cache, and writes one thing after the other: slow ones must not keep the
+    // others waiting.
     for _ in 2..if ctx.config.managed { ctx.config.concurrency } else { 2 } {
-        spawn_clusters(tasks, Arc::clone(ctx));
+        spawn_datasets(tasks, ctx);
+        spawn_clusters(tasks, ctx);
     }
 }
 
-fn spawn_clusters(tasks: &mut JoinSet<()>, c: Arc<Ctx>) {
+fn spawn_datasets(tasks: &mut JoinSet<()>, ctx: &Arc<Ctx>) {
+    let d = Arc::clone(ctx);
+    if ctx.config.datasets {
+        tasks.spawn(async move {
+            while let Some(key) = d.dataset_queue.next().await {
+                let turn = guarded(&key, dataset::reconcile(&d, &key)).await;
+                requeue(&d.dataset_queue, key, turn);
+            }
+        });
+    }
+}
+
+fn spawn_clusters(tasks: &mut JoinSet<()>, ctx: &Arc<Ctx>) {
+    let c = Arc::clone(ctx);
     tasks.spawn(async move {
         while let Some(key) = c.cluster_queue.next().await {
             let turn = guarded(&key, cluster::reconcile(&c, &key)).await;
