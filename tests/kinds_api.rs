@@ -62,6 +62,22 @@ async fn a_dataload_and_a_cachecluster_say_what_is_wrong_with_them() {
         ("a blank", masters(json!(["my master:19998"])), Some(address)),
         ("the second is wrong", masters(json!(["good:1", "bad"])), Some(address)),
         (
+            "neither addresses nor a reference",
+            json!({"attached": {}}),
+            Some("set exactly one of attached.masters (addresses) and attached.reference"),
+        ),
+        (
+            "both",
+            json!({"attached": {"masters": ["m:1"], "reference": {"kind": "AlluxioRuntime", "name": "r"}}}),
+            Some("set exactly one of attached.masters (addresses) and attached.reference"),
+        ),
+        ("a reference", json!({"attached": {"reference": {"kind": "AlluxioCluster", "name": "r"}}}), None),
+        (
+            "a reference to something else",
+            json!({"attached": {"reference": {"kind": "Deployment", "name": "r"}}}),
+            Some("Unsupported value"),
+        ),
+        (
             "no cache at all",
             json!({}),
             Some("set exactly one of attached (a cache that is there) and managed"),

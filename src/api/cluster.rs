@@ -88,8 +88,12 @@ fn default_worker_capacity() -> i64 {
 #[serde(rename_all = "camelCase")]
 pub struct Attached {
     /// RPC addresses of the masters, `host:port` each; the primary is found among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 9), inner(length(min = 3, max = 260)))]
     pub masters: Vec<String>,
+    /// Instead of addresses: what the cache was declared by. Its masters are found by their pods, again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
     /// How the cache authenticates its clients.
     #[serde(default)]
     pub security: Security,
@@ -99,8 +103,28 @@ impl Attached {
     /// Whether it names no cache.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.masters.is_empty()
+        self.masters.is_empty() && self.reference.is_none()
     }
+}
+
+/// An object of another project that a cache was declared by, in the same namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reference {
+    /// Its kind.
+    pub kind: OwnerKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+}
+
+/// Kinds that Ratchet finds a cache by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum OwnerKind {
+    /// Of Fluid (data.fluid.io).
+    AlluxioRuntime,
+    /// Of Alluxio's operator (k8s-operator.alluxio.com).
+    AlluxioCluster,
 }
 
 /// How the cache authenticates its clients (`alluxio.security.authentication.type`).
@@ -190,7 +214,7 @@ pub struct CacheClusterStatus {
     #[serde(default)]
     #[schemars(length(max = 256))]
     pub members: Vec<Member>,
-    /// RPC addresses of the masters of a managed cache, as its pods have them now.
+    /// RPC addresses of the masters, as their pods have them now; of a cache that is managed or found by reference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 9), inner(length(max = 270)))]
     pub endpoints: Vec<String>,

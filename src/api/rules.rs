@@ -296,6 +296,11 @@ pub fn cluster() -> Vec<Rule> {
             "self.matches('^[^:/ ]+:[0-9]{1,5}$') && int(self.split(':')[1]) > 0 && int(self.split(':')[1]) < 65536",
             "a master address is host:port, for example alluxio-master-0:19998",
         ),
+        rule(
+            "spec.attached",
+            "has(self.masters) != has(self.reference)",
+            "set exactly one of attached.masters (addresses) and attached.reference (an object that declares the cache)",
+        ),
         rule("spec.engine", "self == oldSelf", "the engine cannot be changed; create another CacheCluster"),
         rule(
             "spec",

@@ -75,7 +75,6 @@ pub async fn gather(
         workers => both(named("job-master", 1), named("job-worker", workers)),
     };
     let facts = Facts {
-        restarted: false,
         objects: trouble.map(|t| (t.reason.to_owned(), t.message)),
         masters: pods::part(&master_pods, &masters),
         workers: pods::part(&worker_pods, &workers),

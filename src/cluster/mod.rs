@@ -14,6 +14,7 @@ mod drift;
 mod facts;
 mod leave;
 mod pods;
+pub mod reference;
 mod render;
 mod show;
 mod tidy;

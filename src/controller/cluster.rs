@@ -8,7 +8,7 @@ use super::reply::Reply;
 use super::teeth::Mutation;
 use super::write::{self, Part};
 use super::{Ctx, hold};
-use crate::api::cluster::{CacheCluster, CacheClusterStatus};
+use crate::api::cluster::{CacheCluster, CacheClusterStatus, Reference};
 use crate::api::conditions::{self, READY, Wanted};
 use crate::api::lock::{Claim, TargetLock, TargetLockSpec, lock_name};
 use crate::api::managed::Capability;
@@ -48,7 +48,10 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
         return None;
     }
     let old = cluster.status.clone().unwrap_or_default();
-    let (mut status, verdict) = look(ctx, &cluster, &old).await;
+    let (mut status, verdict) = match &cluster.spec.attached.reference {
+        None => look(ctx, &cluster, &old).await,
+        Some(to) => look_by(ctx, &cluster, to, &old).await,
+    };
     status.phase = verdict.phase.into();
     status.capabilities = capabilities();
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
@@ -63,6 +66,27 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
     } else {
         Duration::from_secs(3).min(ctx.config.probe_every)
     })
+}
+
+/// The same for a cache that is found by what it was declared by.
+async fn look_by(
+    ctx: &Ctx,
+    cluster: &CacheCluster,
+    to: &Reference,
+    old: &CacheClusterStatus,
+) -> (CacheClusterStatus, Verdict) {
+    match crate::cluster::reference::endpoints(ctx, cluster, to).await {
+        Ok(endpoints) => {
+            let mut now = cluster.clone();
+            let status = CacheClusterStatus { endpoints, ..old.clone() };
+            now.status = Some(status.clone());
+            look(ctx, &now, &status).await
+        }
+        Err(why) => {
+            let phase = if old.identity.is_some() { "Degraded" } else { "Pending" };
+            (old.clone(), Verdict { phase, ready: false, reason: why.reason, message: why.message })
+        }
+    }
 }
 
 /// Asks the cache who and how it is, and claims it.

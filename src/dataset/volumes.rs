@@ -254,6 +254,9 @@ fn attributes(dataset: &Dataset, cluster: &CacheCluster, volume: &DatasetVolume)
             let namespace = cluster.metadata.namespace.clone().unwrap_or_default();
             crate::cluster::master_names(&cluster.name_any(), &namespace, managed).join(",")
         }
+        None if cluster.spec.attached.reference.is_some() => {
+            cluster.status.as_ref().map(|s| s.endpoints.join(",")).unwrap_or_default()
+        }
         None => cluster.spec.attached.masters.join(","),
     };
     let mut all = BTreeMap::from([

@@ -28,14 +28,13 @@ fn alluxio(cluster: &CacheCluster, options: &alluxio::Options) -> Result<Arc<dyn
             let security = revision.map_or(&managed.security, |r| &r.managed.security);
             Attached { masters: endpoints(cluster).to_vec(), security: security.clone() }
         }
+        None if cluster.spec.attached.reference.is_some() => {
+            Attached { masters: endpoints(cluster).to_vec(), ..cluster.spec.attached.clone() }
+        }
         None => cluster.spec.attached.clone(),
     };
-    if attached.is_empty() {
-        let why = match &cluster.spec.managed {
-            Some(_) => "none of its masters has an address yet",
-            None => "attached.masters names no master",
-        };
-        return Err(RegistryError(why.into()));
+    if attached.masters.is_empty() {
+        return Err(RegistryError("none of its masters has an address yet".into()));
     }
     alluxio::Alluxio::connect(&attached, options).map(|a| Arc::new(a) as _)
 }

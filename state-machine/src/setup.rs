@@ -185,8 +185,6 @@ pub enum Root {
 /// What is seen of a cache and of its objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The spec was edited since this set-up began.
-    pub restarted: bool,
     /// Why an object is not as it shall be; none: all of the stages so far are.
     pub objects: Option<(String, String)>,
     /// The masters.
@@ -230,9 +228,6 @@ const DONE: Decision = Decision::Move(Event::StageDone);
 /// Decides what comes next, by what is seen alone.
 #[must_use]
 pub fn decide(stage: Stage, facts: &Facts) -> Decision {
-    if facts.restarted && stage != Stage::Ready {
-        return Decision::Move(Event::Restarted);
-    }
     if let Some((reason, message)) = facts.objects.as_ref().filter(|_| stage != Stage::Ready) {
         return wait(reason, message.as_str());
     }

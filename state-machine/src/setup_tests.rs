@@ -10,7 +10,6 @@ fn part(wanted: usize, ready: usize) -> Part {
 
 fn good() -> Facts {
     Facts {
-        restarted: false,
         objects: None,
         masters: part(1, 1),
         workers: part(3, 3),
@@ -89,11 +88,11 @@ fn each_stage_waits_for_its_own_and_says_so() {
 
 #[test]
 fn an_edit_before_it_was_ready_begins_anew_and_after_it_does_not() {
-    let edited = Facts { restarted: true, ..good() };
     for stage in &Stage::ALL[..6] {
-        assert_eq!(decide(*stage, &edited), Decision::Move(Event::Restarted));
+        assert_eq!(stage.step(Event::Restarted), Ok(Stage::SetupMaster));
     }
-    assert_eq!(decide(Stage::Ready, &edited), Decision::Rest);
+    let illegal = IllegalMove { stage: Stage::Ready, event: Event::Restarted };
+    assert_eq!(Stage::Ready.step(Event::Restarted), Err(illegal));
 }
 
 #[test]
