@@ -21,6 +21,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Fields of which an object has exactly one.
+const EITHER: [&[&str]; 4] = [
+    &["attached", "managed"],
+    &["masters", "reference"],
+    &["emptyDir", "hostPath", "volumeClaim"],
+    &["hostPath", "claimName", "uri"],
+];
+
 /// A small generator of numbers: one seed, one list of objects.
 struct Dice(u64);
 
@@ -87,7 +95,18 @@ impl Dice {
                 out.insert(name.clone(), self.value(node, name, luck));
             }
         }
-        // Of the operations it is to be one; mostly.
+        // Of what excludes one another it is to be one; mostly.
+        for group in EITHER {
+            let known = group.iter().all(|n| schema["properties"][*n].is_object());
+            if known && !self.percent(luck) {
+                let one = self.pick(group);
+                out.retain(|name, _| !group.contains(&name.as_str()) || name == one);
+                if !out.contains_key(one) {
+                    out.insert(one.to_owned(), self.value(&schema["properties"][one], one, luck));
+                }
+            }
+        }
+        // Of the operations too.
         if out.contains_key("load") && out.contains_key("free") && !self.percent(luck) {
             out.remove("free");
         } else if schema["properties"]["load"].is_object() && out.is_empty() {
@@ -145,6 +164,10 @@ impl Dice {
                 self.pick(&["a:19998", "[::1]:1", "ä.example:65535", "a:0", "a:99999", "a"]).to_owned()
             }
             "by" => "admin".into(),
+            "version" => self.pick(&["2.9.3", "2.9.4", "2.9.5", "2.9.6", "3.0.0"]).to_owned(),
+            "size" => self.pick(&["1Gi", "10Mi", "2Ti", "0Gi", "5GB"]).to_owned(),
+            "hostPath" => self.pick(&["/mnt/a", "/", "relative"]).to_owned(),
+            "uri" => self.pick(&["s3://b", "hdfs://n:1/x", "nowhere"]).to_owned(),
             _ => format!("w{some}"),
         };
         text.replace("//", "/").chars().take(most).collect()
