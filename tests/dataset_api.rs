@@ -319,12 +319,15 @@ async fn the_api_server_refuses_a_bad_dataset_with_a_sentence() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_waits_for_the_mount_that_is_declared_with_it_and_for_nothing_else() {
     let Some(stage) = Stage::new("dset-load").await else { return };
+    let running = controller(&stage).await;
+    stage.eventually("the cache is known", async || stage.readiness("cache").await == "Ready").await;
+    running.stop().await;
     // The load is older than the mount: in the order of the queue it would come first.
     stage.load("first", "/a/b", json!({})).await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    let running = controller(&stage).await;
-    stage.engine.world().unreachable = true;
     create(&stage, &dataset("d", json!([{"path": "/a", "uri": "s3://a"}]), json!({}))).await;
+    stage.engine.world().unreachable = true;
+    let running = controller(&stage).await;
     let said =
         stage.waits("first", "DatasetNotBound").await.status.and_then(|s| s.waiting_on).map(|w| w.message);
     assert_eq!(said.as_deref(), Some("/a is about to be mounted by Dataset d"));
