@@ -90,8 +90,10 @@ fn not_installed(kind: &str, of: OwnerKind) -> NotFound {
 
 fn refused(what: &str, name: &str, reply: Reply) -> NotFound {
     let message = match reply {
-        Reply::Denied(why) | Reply::Rule(why) => why,
-        other => other.name().to_owned(),
+        Reply::Denied(why) | Reply::Rule(why) | Reply::TooLarge(why) | Reply::Ambiguous(why) => why,
+        busy @ (Reply::Lost | Reply::Terminating | Reply::Gone | Reply::Conflict | Reply::Busy(_)) => {
+            busy.name().to_owned()
+        }
     };
     NotFound { reason: "ApiServerUnavailable", message: format!("{what} {name}: {message}") }
 }

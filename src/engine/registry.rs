@@ -26,7 +26,7 @@ fn alluxio(cluster: &CacheCluster, options: &alluxio::Options) -> Result<Arc<dyn
         Some(managed) => {
             let revision = cluster.status.as_ref().and_then(|s| s.revision.as_ref());
             let security = revision.map_or(&managed.security, |r| &r.managed.security);
-            Attached { masters: endpoints(cluster).to_vec(), security: security.clone() }
+            Attached { masters: endpoints(cluster).to_vec(), security: security.clone(), reference: None }
         }
         None if cluster.spec.attached.reference.is_some() => {
             Attached { masters: endpoints(cluster).to_vec(), ..cluster.spec.attached.clone() }
