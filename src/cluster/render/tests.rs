@@ -207,5 +207,8 @@ fn another_byte_needs_another_number() {
     let all = rendered(json!({"masters": {"replicas": 3}, "proxies": {"replicas": 1}})).unwrap();
     let bodies: Vec<Value> = all.into_iter().map(|o| o.body).collect();
     let text = ratchet_state_machine::canonical::to_string(&bodies).unwrap();
-    assert_eq!((RENDERER.1, hash(&[text.as_bytes()]).as_str()), (1, "lqv3Mhal7AtFk9zcXNeRkRYJ6TivFF1iR46WhwYyRpc"));
+    assert_eq!(
+        (RENDERER.1, hash(&[text.as_bytes()]).as_str()),
+        (1, "lqv3Mhal7AtFk9zcXNeRkRYJ6TivFF1iR46WhwYyRpc")
+    );
 }
