@@ -39,7 +39,7 @@ pub async fn write(
     status.masters = format!("{}/{}", facts.masters.ready, facts.masters.wanted);
     status.workers = workers(&facts);
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
-    status.capabilities = capabilities();
+    status.capabilities = Capability::data_only(NOT_YET);
     if let Some(set_up) = &mut status.set_up
         && set_up.stage != stage.name()
     {
@@ -127,16 +127,8 @@ fn not_applied(managed: &Managed, revision: &Revision) -> Wanted {
     Wanted::new(SPEC_NOT_APPLIED, true, "OperationNotAvailable", message)
 }
 
-/// What may be done with a cache that Ratchet runs.
-fn capabilities() -> Vec<Capability> {
-    let may = |name: &str| Capability { name: name.into(), allowed: true, why: String::new() };
-    let not = |name: &str| Capability {
-        name: name.into(),
-        allowed: false,
-        why: "this version of Ratchet has no operation for it yet".into(),
-    };
-    vec![may("DataOperations"), may("Mounts"), not("ReplacePods"), not("ScaleWorkers"), not("Configure")]
-}
+/// Why nothing but its data is touched.
+const NOT_YET: &str = "this version of Ratchet has no operation for it yet";
 
 /// What of the members' storage outlives their pods.
 pub fn survival(managed: &Managed) -> Vec<Survival> {

@@ -53,7 +53,7 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
         Some(to) => look_by(ctx, &cluster, to, &old).await,
     };
     status.phase = verdict.phase.into();
-    status.capabilities = capabilities();
+    status.capabilities = Capability::data_only(ATTACHED);
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
     let wanted = Wanted::new(READY, verdict.ready, verdict.reason, verdict.message);
     status.conditions =
@@ -171,14 +171,8 @@ pub fn size(bytes: i64) -> String {
     }
 }
 
-/// What may be done with a cache of which only the masters' addresses are known.
-fn capabilities() -> Vec<Capability> {
-    let why =
-        "the cache is attached by addresses: whoever runs its pods scales, replaces and configures them";
-    let may = |name: &str| Capability { name: name.into(), allowed: true, why: String::new() };
-    let not = |name: &str| Capability { name: name.into(), allowed: false, why: why.into() };
-    vec![may("DataOperations"), may("Mounts"), not("ReplacePods"), not("ScaleWorkers"), not("Configure")]
-}
+/// Why nothing but its data is touched.
+const ATTACHED: &str = "the cache is attached: whoever runs its pods scales, replaces and configures them";
 
 /// Whether the difference is worth a write: everything but small changes of what is used.
 pub fn worth_writing(old: Option<&CacheClusterStatus>, new: &CacheClusterStatus) -> bool {

@@ -47,6 +47,16 @@ pub struct Capability {
     pub why: String,
 }
 
+impl Capability {
+    /// What may be done with a cache whose members nobody touches: work on its data, and why no more.
+    #[must_use]
+    pub fn data_only(why: &str) -> Vec<Self> {
+        let may = |name: &str| Self { name: name.into(), allowed: true, why: String::new() };
+        let not = |name: &str| Self { name: name.into(), allowed: false, why: why.into() };
+        vec![may("DataOperations"), may("Mounts"), not("ReplacePods"), not("ScaleWorkers"), not("Configure")]
+    }
+}
+
 /// What of a member's storage outlives its pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
