@@ -24,7 +24,6 @@ use crate::api::cluster::CacheClusterStatus;
 use crate::api::managed::{Managed, Revision, SetUp};
 use crate::api::{CacheCluster, conditions};
 use crate::cache::Key;
-use crate::controller::reply::Reply;
 use crate::controller::{Ctx, cluster, finalizers};
 use apply::{Applied, At, Trouble};
 use kube::Api;
@@ -225,15 +224,13 @@ async fn set_finalizer(ctx: &Ctx, cluster: &CacheCluster, on: bool) -> Option<Du
             ctx.changed_cluster(&ctx.clusters.replace(written));
             Some(Duration::ZERO)
         }
-        Err(Reply::Gone) => None,
-        Err(Reply::Busy(after)) => Some(after.unwrap_or(Duration::from_secs(1))),
         Err(reply) => {
             tracing::debug!(
                 cluster = cluster.metadata.name,
                 ?reply,
                 "the finalizer could not be written yet"
             );
-            Some(Duration::from_millis(500))
+            finalizers::again(&reply)
         }
     }
 }

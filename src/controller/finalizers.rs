@@ -6,6 +6,7 @@ use super::write::{self, Part};
 use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::time::Duration;
 
 /// Whether an object has a finalizer.
 pub fn has<K: ResourceExt>(object: &K, finalizer: &str) -> bool {
@@ -31,4 +32,20 @@ where
         {"op": "add", "path": "/metadata/finalizers", "value": all},
     ]);
     write::patch(ctx, api, Part::Main, &object.name_any(), &ops).await
+}
+
+/// When to look at an object again whose finalizer could not be written; none: it is gone.
+#[must_use]
+pub fn again(reply: &Reply) -> Option<Duration> {
+    match reply {
+        Reply::Gone => None,
+        Reply::Busy(after) => Some(after.unwrap_or(Duration::from_secs(1))),
+        Reply::Lost
+        | Reply::Ambiguous(_)
+        | Reply::Rule(_)
+        | Reply::Denied(_)
+        | Reply::Terminating
+        | Reply::Conflict
+        | Reply::TooLarge(_) => Some(Duration::from_millis(500)),
+    }
 }

@@ -30,11 +30,21 @@ where
         Part::Status => "/status",
     };
     // kube's own call wants the operations as a type of its own, out of which it makes the same text again.
+    let request = http::Request::patch(format!("{}/{name}{sub}", api.resource_url()));
+    send(ctx, request, "application/json-patch+json", ops).await
+}
+
+/// Sends a request with this body, once.
+async fn send<K, O>(ctx: &Ctx, request: http::request::Builder, kind: &str, body: &O) -> Result<K, Reply>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+    O: Serialize + ?Sized,
+{
     let body =
-        serde_json::to_vec(ops).map_err(|e| Reply::Rule(format!("the patch does not serialise: {e}")))?;
-    let request = http::Request::patch(format!("{}/{name}{sub}", api.resource_url()))
+        serde_json::to_vec(body).map_err(|e| Reply::Rule(format!("what is sent does not serialise: {e}")))?;
+    let request = request
         .header(http::header::ACCEPT, "application/json")
-        .header(http::header::CONTENT_TYPE, "application/json-patch+json")
+        .header(http::header::CONTENT_TYPE, kind)
         .body(body)
         .map_err(|e| Reply::Rule(format!("there is no such request: {e}")))?;
     let reply = tokio::time::timeout(ctx.config.api_timeout, ctx.client.request(request));
@@ -63,15 +73,8 @@ where
     K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let dry = if dry { "&dryRun=All" } else { "" };
-    let body =
-        serde_json::to_vec(body).map_err(|e| Reply::Rule(format!("the object does not serialise: {e}")))?;
-    let request = http::Request::post(format!("{}?fieldValidation=Strict{dry}", api.resource_url()))
-        .header(http::header::ACCEPT, "application/json")
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(body)
-        .map_err(|e| Reply::Rule(format!("there is no such request: {e}")))?;
-    let reply = tokio::time::timeout(ctx.config.api_timeout, ctx.client.request(request));
-    judge(ctx, reply.await)
+    let request = http::Request::post(format!("{}?fieldValidation=Strict{dry}", api.resource_url()));
+    send(ctx, request, "application/json", body).await
 }
 
 /// Deletes an object if it is the one with this uid, once; what it owns goes after it.

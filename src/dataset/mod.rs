@@ -361,8 +361,6 @@ async fn set_finalizer(ctx: &Ctx, dataset: &Dataset, on: bool) -> Option<Duratio
             ctx.datasets.replace(written);
             Some(Duration::ZERO)
         }
-        Err(Reply::Gone) => None,
-        Err(Reply::Busy(after)) => Some(after.unwrap_or(Duration::from_secs(1))),
-        Err(_) => Some(Duration::from_millis(500)),
+        Err(reply) => finalizers::again(&reply),
     }
 }
