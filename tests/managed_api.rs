@@ -350,8 +350,9 @@ async fn what_cannot_be_is_said_before_anything_is_made() {
     .await;
     says(&stage, "Ready", "False InvalidSpec: pods.template of the workers changes command").await;
 
-    let options = json!({"workers": {"pods": {"javaOptions": "-Xmx1g -Dalluxio.worker.rpc.port=1"}}});
-    edit(&stage, template(json!({"containers": null}))).await;
+    // In one edit: between two the cache would be right for a moment, and made.
+    let options = json!({"workers": {"pods": {"javaOptions": "-Xmx1g -Dalluxio.worker.rpc.port=1",
+        "template": {"spec": {"containers": null}}}}});
     edit(&stage, options).await;
     says(&stage, "Ready", "False InvalidSpec: alluxio.worker.rpc.port is 29999: remove it from javaOptions")
         .await;
