@@ -179,6 +179,19 @@ fn provoked(mutation: Mutation, seed: u64) -> Plan {
                 vec![(500, mount("/d", "sim://ds-a")), (600 + seed * 37 % 2_500, mount("/dd", "sim://ds-c"))];
             Plan { api, datasets: true, ..scene(seed, Vec::new(), edits) }
         }
+        // An edit of a cache that serves, of one that is half there, and one that not everybody has heard of.
+        Mutation::RenderFromSpec | Mutation::CountOutdated | Mutation::OlderRevision => {
+            let edit = serde_json::json!({"version": "2.9.6", "properties": {"alluxio.user.x": "1"}});
+            let at = match mutation {
+                Mutation::RenderFromSpec => 20_000,
+                Mutation::CountOutdated => 3_000 + seed * 97 % 5_000,
+                _ => 200 + seed * 97 % 2_500,
+            };
+            // One that hears of the first revision after the second, and finds what it makes there already.
+            let lag = if mutation == Mutation::OlderRevision { 3_000 } else { 0 };
+            let happenings = vec![(0, Happening::Lag(1, lag, 20_000)), (at, Happening::EditCluster(edit))];
+            Plan { managed: true, ..scene(seed, Vec::new(), happenings) }
+        }
         _ => Plan::of(seed),
     };
     Plan { mutation: Some(mutation), ..plan }

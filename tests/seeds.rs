@@ -10,7 +10,7 @@
 
 mod simulation;
 
-use simulation::{DATASETS_FROM, MOUNTS_FROM, Plan, Report, run};
+use simulation::{DATASETS_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, Report, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,12 +24,14 @@ const CORPUS: u64 = 200;
 const MOUNTED: std::ops::Range<u64> = MOUNTS_FROM..MOUNTS_FROM + 60;
 /// And of those with a Dataset.
 const EDITED: std::ops::Range<u64> = DATASETS_FROM..DATASETS_FROM + 60;
+/// And of those whose cache is a managed one.
+const MANAGED: std::ops::Range<u64> = MANAGED_FROM..MANAGED_FROM + 60;
 
 /// Seeds that once showed something, in the controller or in those who judge it. They belong to the corpus.
-const FOUND: [u64; 33] = [
+const FOUND: [u64; 34] = [
     6_191, 6_244, 6_862, 8_888, 8_920, 9_565, 10_813, 12_772, 14_966, 19_109, 19_472, 21_076, 21_535, 22_931,
     23_389, 23_675, 34_366, 40_166, 81_464, 97_314, 103_175, 183_831, 234_333, 344_511, 390_460, 505_338,
-    509_623, 557_068, 558_239, 576_834, 20_000_218, 20_000_250, 20_000_290,
+    509_623, 557_068, 558_239, 576_834, 20_000_218, 20_000_250, 20_000_290, 30_000_200,
 ];
 
 struct Arguments {
@@ -128,7 +130,7 @@ fn main() {
     let (next, sum) = (AtomicU64::new(0), Sum::default());
     let mut seeds: Vec<u64> = (arguments.from..arguments.from + arguments.seeds).collect();
     if arguments.corpus {
-        seeds.extend(MOUNTED.chain(EDITED).chain(FOUND));
+        seeds.extend(MOUNTED.chain(EDITED).chain(MANAGED).chain(FOUND));
     }
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {

@@ -68,6 +68,9 @@ pub async fn client() -> Result<(Client, KubeConfig), CliError> {
     let mut config = KubeConfig::infer().await.map_err(|e| CliError::Cluster(e.to_string()))?;
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
+    // A watch says something at least once a minute, if only that it is over: a connection that is silent for longer is
+    // dead, and nobody would tell.
+    config.read_timeout = Some(Duration::from_secs(75));
     let client = Client::try_from(config.clone()).map_err(|e| CliError::Cluster(e.to_string()))?;
     Ok((client, config))
 }

@@ -13,6 +13,7 @@ use super::workloads::Live;
 use crate::cache::{Cached, Key, Store};
 use crate::controller::Ctx;
 use crate::controller::reply::Reply;
+use crate::controller::teeth::Mutation;
 use crate::controller::write::{self, Part};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -105,7 +106,8 @@ where
         // Made by an earlier version of Ratchet: what this one makes otherwise comes with an operation, not by itself.
         return Ok(Applied::Same);
     }
-    if live.revision > at.revision || live.renderer > RENDERER.1 {
+    let newer = live.revision > at.revision && !ctx.broken(Mutation::OlderRevision);
+    if newer || live.renderer > RENDERER.1 {
         let message = format!("{} was written by an operation that is not known here yet", object.name);
         return Err(trouble("NotUpToDate", message));
     }

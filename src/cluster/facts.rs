@@ -8,9 +8,12 @@ use crate::api::cluster::CacheClusterStatus;
 use crate::api::managed::{Managed, Revision};
 use crate::controller::Ctx;
 use crate::controller::cluster::{self, Verdict};
+use crate::controller::teeth::Mutation;
+use k8s_openapi::api::core::v1::Pod;
 use ratchet_state_machine::effect::{Answer, Query};
 use ratchet_state_machine::setup::{Engine, Facts, Part, Root};
 use ratchet_state_machine::spec::same_uri;
+use std::sync::Arc;
 
 /// Reasons of a verdict that say that the cache is not this object's, or not yet.
 const UNCLAIMED: [&str; 3] = ["AlreadyClaimed", "IdentityChanged", "LockUnavailable"];
@@ -66,9 +69,18 @@ pub async fn gather(
         | Stage::WorkersReady
         | Stage::Ready => Root::Unknown("not asked for".into()),
     };
+    // Until the cache was ready once, pods that were made before an edit are made anew: they do not count. Those of one
+    // that serves stay until an operation replaces them.
+    let outdated = |pod: &Pod| match pods::up_to_date(ctx, pod) {
+        Some(true) => None,
+        _ if stage == Stage::Ready || ctx.broken(Mutation::CountOutdated) => None,
+        Some(false) => Some("was made before the spec was edited, and is made anew"),
+        None => Some("may have been made before the spec was edited"),
+    };
+    let part = |pods: &[Arc<Pod>], names: &[String]| pods::part(pods, names, outdated);
     let named = |what: &str, count: i32| {
         let names = names(what, count);
-        pods::part(&pods::of(ctx, owner, &names), &names)
+        part(&pods::of(ctx, owner, &names), &names)
     };
     let jobs = match managed.jobs.workers {
         0 => Part::default(),
@@ -76,8 +88,8 @@ pub async fn gather(
     };
     let facts = Facts {
         objects: trouble.map(|t| (t.reason.to_owned(), t.message)),
-        masters: pods::part(&master_pods, &masters),
-        workers: pods::part(&worker_pods, &workers),
+        masters: part(&master_pods, &masters),
+        workers: part(&worker_pods, &workers),
         jobs,
         proxies: named("proxy", managed.proxies.replicas),
         engine,

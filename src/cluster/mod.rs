@@ -24,6 +24,7 @@ use crate::api::cluster::CacheClusterStatus;
 use crate::api::managed::{Managed, Revision, SetUp};
 use crate::api::{CacheCluster, conditions};
 use crate::cache::Key;
+use crate::controller::teeth::Mutation;
 use crate::controller::{Ctx, cluster, finalizers};
 use apply::{Applied, At, Trouble};
 use kube::Api;
@@ -90,8 +91,11 @@ pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed
             Err(why) => show::failed(ctx, cluster, "InvalidSpec", &why.to_string()).await,
         };
     }
-    let revision = old.revision.clone()?;
-    let objects = match objects(&owner, &revision, stage, &old) {
+    let mut revision = old.revision.clone()?;
+    if ctx.broken(Mutation::RenderFromSpec) {
+        revision.managed = managed.clone();
+    }
+    let objects = match objects(&owner, &revision, &old) {
         Ok(objects) => objects,
         Err(why) => return show::failed(ctx, cluster, "InvalidSpec", &why.to_string()).await,
     };
@@ -121,17 +125,14 @@ pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed
     })
 }
 
-/// The objects of a cache, as far as it is known by now.
+/// The objects of a cache. As soon as it is known who it is, its journals are kept from being made anew.
 fn objects(
     owner: &Owner,
     revision: &Revision,
-    stage: Stage,
     status: &CacheClusterStatus,
 ) -> Result<Vec<Object>, RenderError> {
     let mut all = render::render(owner, revision)?;
-    if stage > Stage::MasterReady
-        && let Some(identity) = &status.identity
-    {
+    if let Some(identity) = &status.identity {
         all.insert(0, render::known(owner, revision, identity));
     }
     Ok(all)

@@ -3,6 +3,7 @@
 use super::render::Owner;
 use crate::cache::Key;
 use crate::controller::Ctx;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use ratchet_state_machine::lifecycle::cut;
@@ -32,17 +33,35 @@ pub fn ready(pod: &Pod) -> bool {
         && conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// How many of the pods that shall be there are ready, and what is wrong with the first that is not.
-pub fn part(pods: &[Arc<Pod>], names: &[String]) -> Part {
+/// Label of a pod: the template that its StatefulSet made it from.
+const TEMPLATE: &str = "controller-revision-hash";
+
+/// Whether a pod was made from the template that its StatefulSet has now; `None` as long as nobody can say: the set is not
+/// known, or its own controller has not seen the template yet.
+pub fn up_to_date(ctx: &Ctx, pod: &Pod) -> Option<bool> {
+    let owner = pod.owner_references().iter().find(|o| o.kind == "StatefulSet")?;
+    let key = Key::new(pod.namespace().unwrap_or_default(), owner.name.as_str());
+    let set: Arc<StatefulSet> =
+        ctx.workloads.sets.get(&key).filter(|s| s.uid().as_ref() == Some(&owner.uid))?;
+    let status = set.status.as_ref().filter(|s| s.observed_generation == set.metadata.generation)?;
+    Some(pod.labels().get(TEMPLATE)? == status.update_revision.as_ref()?)
+}
+
+/// How many of the pods that shall be there are ready, and what is wrong with the first that is not. `outdated` says why
+/// one that is ready does not count.
+pub fn part(pods: &[Arc<Pod>], names: &[String], outdated: impl Fn(&Pod) -> Option<&'static str>) -> Part {
     let mut part = Part { wanted: names.len(), ..Part::default() };
     for name in names {
         match pods.iter().find(|p| p.name_any() == *name) {
-            Some(pod) if ready(pod) => part.ready += 1,
+            Some(pod) if ready(pod) && outdated(pod).is_none() => part.ready += 1,
             found => {
                 let set = name.rsplit_once('-').map_or(name.as_str(), |(set, _)| set);
                 let trouble = found.map_or_else(
                     || format!("pod {name} is not there; `kubectl describe statefulset {set}` says why"),
-                    |pod| trouble(pod),
+                    |pod| match outdated(pod) {
+                        Some(why) if ready(pod) => format!("pod {name} {why}"),
+                        Some(_) | None => trouble(pod),
+                    },
                 );
                 part.trouble.get_or_insert(cut(&trouble, 300));
             }

@@ -1,9 +1,9 @@
 //! Removes what belongs to an older revision: objects that this one does not have, and, while a cache was never ready,
 //! pods that were made before an edit. Nothing of a cache that serves is touched: its pods are replaced by operations.
 
-use super::Stage;
 use super::render::{Kind, Object, Owner};
 use super::workloads::{BY_INSTANCE, Live};
+use super::{Stage, pods};
 use crate::api::managed::Revision;
 use crate::cache::{Cached, Store};
 use crate::controller::{Ctx, write};
@@ -13,9 +13,6 @@ use kube::{Api, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-
-/// Label of a pod: the template that its StatefulSet made it from.
-const TEMPLATE: &str = "controller-revision-hash";
 
 /// Removes what is left over.
 pub async fn tidy(ctx: &Ctx, owner: &Owner, revision: &Revision, stage: Stage, objects: &[Object]) {
@@ -31,7 +28,7 @@ pub async fn tidy(ctx: &Ctx, owner: &Owner, revision: &Revision, stage: Stage, o
         remove(ctx, &ctx.workloads.services, owner, &**service, revision.number).await;
     }
     if stage != Stage::Ready {
-        for pod in ctx.workloads.pods.by_index(&at).iter().filter(|p| outdated(p, &sets)) {
+        for pod in ctx.workloads.pods.by_index(&at).iter().filter(|p| outdated(ctx, p)) {
             tracing::info!(pod = pod.name_any(), "made before an edit; it is made anew");
             delete(ctx, owner, &**pod).await;
         }
@@ -45,16 +42,8 @@ pub async fn tidy(ctx: &Ctx, owner: &Owner, revision: &Revision, stage: Stage, o
 }
 
 /// Whether the StatefulSet of a pod makes other pods by now.
-fn outdated(pod: &Pod, sets: &[Arc<StatefulSet>]) -> bool {
-    let Some(template) = pod.labels().get(TEMPLATE) else { return false };
-    let owner = pod.owner_references().iter().find(|o| o.kind == "StatefulSet");
-    let Some(set) = sets.iter().find(|s| owner.is_some_and(|o| s.uid().as_ref() == Some(&o.uid))) else {
-        return false;
-    };
-    let Some(status) = &set.status else { return false };
-    pod.metadata.deletion_timestamp.is_none()
-        && status.observed_generation == set.metadata.generation
-        && status.update_revision.as_ref().is_some_and(|r| r != template)
+fn outdated(ctx: &Ctx, pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && pods::up_to_date(ctx, pod) == Some(false)
 }
 
 /// Whether a pod, or a template that pods are made from, has this ConfigMap.

@@ -52,11 +52,17 @@ pub enum Mutation {
     CreateBeforeNote,
     /// A newer edit of a Dataset leaves the name of an operation to whoever is still about to create it.
     NameNotTaken,
+    /// The objects of a managed cache are made from its spec, whatever operations have made of it.
+    RenderFromSpec,
+    /// Who knows an older revision of a managed cache than its objects were made from writes them all the same.
+    OlderRevision,
+    /// While a cache is set up, pods that were made before an edit count as those that are wanted.
+    CountOutdated,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::KeepAttempt,
         Self::ActBeforeIntent,
         Self::SendLate,
@@ -79,6 +85,9 @@ impl Mutation {
         Self::BelieveSuccess,
         Self::CreateBeforeNote,
         Self::NameNotTaken,
+        Self::RenderFromSpec,
+        Self::OlderRevision,
+        Self::CountOutdated,
     ];
 }
 

@@ -163,13 +163,13 @@ impl Demo {
         Ok(self.stage.cache()?.applied().iter().filter(submit).count())
     }
 
-    async fn kill(&mut self) -> Result<(), DemoError> {
+    pub(super) async fn kill(&mut self) -> Result<(), DemoError> {
         let dead = self.stage.kill_controller().await;
         self.kills += 1;
         Ok(self.say.blow(format_args!("killed: {dead}"))?)
     }
 
-    async fn successor(&mut self) -> Result<(), DemoError> {
+    pub(super) async fn successor(&mut self) -> Result<(), DemoError> {
         self.stage.start_controller().await?;
         let name = self.stage.writers.last().cloned().unwrap_or_default();
         Ok(self

@@ -1,12 +1,13 @@
 //! `ratchet demo`: a guided run on real files, for somebody who has Rust and a minute.
 //!
 //! ```text
-//!   files -> CacheCluster -> DataLoad -> kill -> kill again -> history, replay -> lock -> forged journals -> table
+//!   files -> CacheCluster -> DataLoad -> kill -> kill again -> history, replay -> lock -> Dataset -> forged journals -> table
 //! ```
 //!
 //! Every sentence that it prints as a fact was checked by code; the first one that does not hold ends the demo with
 //! exit code 1. Nothing here goes beyond loopback, and the user's own files are only read.
 
+mod dataset;
 mod error;
 mod forge;
 mod load;
@@ -150,6 +151,7 @@ impl Demo {
         self.loaded_once(&name).await?;
         let proved = self.history(&name).await?;
         self.lock_by_paths().await?;
+        self.dataset().await?;
         self.forge(&proved)?;
         self.sum_up(&proved)
     }

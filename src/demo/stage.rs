@@ -84,6 +84,8 @@ impl Drop for Home {
 /// The caches of the demo, by `namespace/name`.
 struct Caches {
     home: PathBuf,
+    /// Address of the files.
+    root: String,
     files: Arc<Files>,
     opened: Mutex<BTreeMap<String, Cache>>,
 }
@@ -104,7 +106,8 @@ impl Caches {
         let files: Arc<Files> = Arc::clone(&self.files);
         let identity = format!("local-{}", key.replace('/', "-"));
         let cache = Cache::open(self.home.join(key.replace('/', "_")), identity, profile, files)
-            .map_err(|e| RegistryError(e.to_string()))?;
+            .map_err(|e| RegistryError(e.to_string()))?
+            .with_stores(self.root.clone(), dev::directory);
         opened.insert(key.to_owned(), cache.clone());
         Ok(cache)
     }
@@ -150,8 +153,8 @@ impl Stage {
             ..dev::Options::new(home.path())
         };
         let dev = dev::start(options).await?;
-        let caches =
-            Caches { home: dev.data().join("cache"), files: Arc::clone(&files), opened: Mutex::default() };
+        let (home, root) = (dev.data().join("cache"), tree.root.display().to_string());
+        let caches = Caches { home, root, files: Arc::clone(&files), opened: Mutex::default() };
         let caches = Arc::new(caches);
         let (stop, stopped) = oneshot::channel();
         let ticker = (tokio::spawn(tick(Arc::clone(&caches), stopped)), stop);

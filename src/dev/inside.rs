@@ -47,7 +47,7 @@ pub struct Caches {
 }
 
 /// What can be mounted here: a directory of this machine.
-fn directory(uri: &str) -> Result<Arc<dyn UnderStorage>, UfsError> {
+pub fn directory(uri: &str) -> Result<Arc<dyn UnderStorage>, UfsError> {
     let path = uri.strip_prefix("file://").unwrap_or(uri);
     let opened = Directory::open(path).map_err(|_| UfsError::NotFound(uri.to_owned()))?;
     Ok(Arc::new(opened))

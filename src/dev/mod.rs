@@ -23,6 +23,7 @@ mod tls;
 mod users;
 
 pub use error::DevError;
+pub(crate) use inside::directory;
 
 use crate::clock::{Clock as _, SystemClock};
 use inside::{Caches, Inside};

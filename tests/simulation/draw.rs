@@ -2,9 +2,10 @@
 //! history.
 
 use super::datasets;
+use super::managed;
 use super::plan::{
-    Asked, CrashPoint, DATASETS_FROM, Happening, MOUNTS, MOUNTS_FROM, PATHS, Plan, Protection, STORES,
-    Weather, long, spec,
+    Asked, CrashPoint, DATASETS_FROM, Happening, MANAGED_FROM, MOUNTS, MOUNTS_FROM, PATHS, Plan, Protection,
+    STORES, Weather, long, spec,
 };
 use super::rng::Rng;
 use serde_json::{Value, json};
@@ -36,7 +37,9 @@ impl Plan {
         if seed >= MOUNTS_FROM {
             mounts(&mut plan);
         }
-        if seed >= DATASETS_FROM {
+        if seed >= MANAGED_FROM {
+            managed::draw(&mut plan);
+        } else if seed >= DATASETS_FROM {
             datasets::draw(&mut plan);
         }
         plan

@@ -43,6 +43,7 @@ pub fn in_the_end(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) {
     }
     wrong.extend(cached_as_asked(world, plan, ends));
     wrong.extend(super::datasets::in_the_end(world, plan));
+    wrong.extend(super::managed::in_the_end(world, plan));
     for resource in ["dataoperations", "operationjournals", "targetlocks", "cacheclusters", "datasets"] {
         if world.server.objects(resource).iter().any(|o| o.to_string().contains(SECRET)) {
             wrong.push(format!("a credential stands in {resource}"));

@@ -2,6 +2,7 @@
 //! beneath it loses, delays and repeats.
 
 use super::link::Link;
+use super::managed;
 use super::oracle::Landed;
 use super::plan::{Protection, Sent, Weather};
 use super::world::{CALL_TIMEOUT_MS, LONGEST_DELAY_MS};
@@ -45,7 +46,7 @@ impl SimEngine {
         self.link.world.gate(self.link.replica, self.link.life).await;
         self.pause().await;
         let world = &self.link.world;
-        if world.is_engine_down() {
+        if world.is_engine_down() || !world.has_master() {
             return Err(trouble(TroubleKind::Unreachable, "nobody answers"));
         }
         let bad = world.weather().1;
@@ -69,7 +70,7 @@ impl SimEngine {
             world.note(format_args!("r{} dies before {what}", self.link.replica));
             self.link.die().await;
         }
-        if world.is_engine_down() {
+        if world.is_engine_down() || !world.has_master() {
             let message = "nobody answers".into();
             return Outcome::Refused { reason: "EngineUnreachable".into(), message, retryable: true };
         }
@@ -180,8 +181,11 @@ impl Engine for SimEngine {
             self.ask("a probe").await?;
             let probe = self.link.world.cache_now().probe()?;
             let live = probe.workers.iter().filter(|w| w.state == "ACTIVE").count();
-            let members = probe.workers.iter().map(|w| Member {
-                name: w.name.clone(),
+            let named = |(i, w): (usize, &cache::WorkerView)| {
+                if self.link.world.managed { managed::worker_name(i) } else { w.name.clone() }
+            };
+            let members = probe.workers.iter().enumerate().map(|(i, w)| Member {
+                name: named((i, w)),
                 state: w.state.into(),
                 version: probe.version.clone(),
                 capacity_bytes: signed(w.capacity),

@@ -367,8 +367,10 @@ fn short(uri: &str) -> &str {
 
 /// A list or a watch: nothing after the resource.
 fn is_list(uri: &str) -> bool {
-    let path = short(uri);
-    let parts: Vec<&str> = path.split('/').collect();
+    let path = uri.split('?').next().unwrap_or_default();
+    let mut parts: Vec<&str> = path.split('/').skip(1).collect();
+    // `/api/VERSION/...` and `/apis/GROUP/VERSION/...`.
+    parts.drain(..if parts[0] == "api" { 2 } else { 3 }.min(parts.len()));
     parts.len() == 1 || (parts[0] == "namespaces" && parts.len() == 3)
 }
 

@@ -16,15 +16,18 @@ mod draw;
 pub mod end;
 pub mod engine;
 pub mod link;
+pub mod managed;
+mod members;
 pub mod oracle;
 pub mod plan;
 pub mod replica;
 pub mod rng;
 pub mod run;
 pub mod time;
+mod trace;
 pub mod world;
 
 #[allow(unused_imports, reason = "each test binary uses its own part")]
-pub use plan::{DATASETS_FROM, MOUNTS_FROM, Plan};
+pub use plan::{DATASETS_FROM, MANAGED_FROM, MOUNTS_FROM, Plan};
 #[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use run::{Report, run};

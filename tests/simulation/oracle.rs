@@ -8,6 +8,7 @@
 //!
 //! The oracle keeps a copy of the world of its own and shares no code with what it judges but the types.
 
+use super::members::Written;
 use ratchet_simulator::api::Change;
 use ratchet_state_machine::effect::Effect;
 use ratchet_state_machine::ids::{Fence, Token};
@@ -74,6 +75,10 @@ pub struct Oracle {
     pub hasty: bool,
     /// Largest status so far, in bytes.
     pub largest: usize,
+    /// Whoever writes now is a person.
+    pub by_hand: bool,
+    /// StatefulSets of the managed cache, as they were written.
+    pub sets: Written,
 }
 
 fn text<'a>(v: &'a Value, path: &[&str]) -> &'a str {
@@ -169,6 +174,11 @@ impl Oracle {
             "DataOperation" => self.operation(deleted, object, change.bytes.len(), now_ms),
             "TargetLock" => self.lock(deleted, object),
             "OperationJournal" => self.journal(deleted, object),
+            "StatefulSet" if !deleted && !self.by_hand => {
+                if let Err(why) = self.sets.write(object) {
+                    self.object(why);
+                }
+            }
             _ => {}
         }
     }

@@ -101,12 +101,32 @@ pub enum Happening {
     EditDataset(Value),
     /// A person deletes the Dataset.
     DeleteDataset,
+    /// A person merges this into what the managed cache shall be.
+    EditCluster(Value),
+    /// A person deletes the cache.
+    DeleteCluster,
+    /// A pod goes at once.
+    PodGone(&'static str),
+    /// A pod is not ready for so many milliseconds; its process goes on.
+    PodUnready(&'static str, u64),
+    /// A person changes a StatefulSet of the cache.
+    Drift(&'static str),
 }
 
 impl Happening {
     /// Whether it changes what is cached behind the operations' back.
     pub fn disturbs(&self) -> bool {
-        matches!(self, Self::WorkerRestart(_) | Self::Evict(_) | Self::ForeignLoad(_) | Self::FailOver(_))
+        matches!(
+            self,
+            Self::WorkerRestart(_)
+                | Self::Evict(_)
+                | Self::ForeignLoad(_)
+                | Self::FailOver(_)
+                | Self::PodGone(_)
+                | Self::Drift(_)
+                | Self::EditCluster(_)
+                | Self::DeleteCluster
+        )
     }
 }
 
@@ -176,6 +196,8 @@ pub struct Plan {
     pub drain: bool,
     /// The replicas look after Datasets.
     pub datasets: bool,
+    /// The cache is a managed one.
+    pub managed: bool,
     /// How the protocol is broken.
     pub mutation: Option<Mutation>,
 }
@@ -210,6 +232,9 @@ pub const MOUNTS_FROM: u64 = 10_000_000;
 /// From this seed on, plans have a Dataset too, and replicas that look after it.
 pub const DATASETS_FROM: u64 = 20_000_000;
 
+/// From this seed on, the cache is a managed one, with pods.
+pub const MANAGED_FROM: u64 = 30_000_000;
+
 impl Plan {
     /// One replica, nothing asked for, nothing that goes wrong.
     pub fn calm(seed: u64) -> Self {
@@ -229,6 +254,7 @@ impl Plan {
             rules: false,
             drain: false,
             datasets: false,
+            managed: false,
             mutation: None,
         }
     }
@@ -242,6 +268,8 @@ impl Plan {
             | Happening::Replace(_)
             | Happening::EditDataset(_)
             | Happening::DeleteDataset
+            | Happening::EditCluster(_)
+            | Happening::DeleteCluster
             | Happening::ForeignLoad(_) => true,
             Happening::Crash(..)
             | Happening::Pause(..)
@@ -255,6 +283,9 @@ impl Plan {
             | Happening::EngineDown(_)
             | Happening::WorkerRestart(_)
             | Happening::Evict(_)
+            | Happening::PodGone(_)
+            | Happening::PodUnready(..)
+            | Happening::Drift(_)
             | Happening::LockDeleted => false,
         };
         let mut calm = self.clone();
@@ -289,6 +320,7 @@ impl Plan {
         let touches = |h: &Happening| match h {
             Happening::Edit(n, patch) => *n == i && !patch["spec"].is_null(),
             Happening::Delete(n) | Happening::ForceDelete(n) | Happening::Replace(n) => *n == i,
+            Happening::DeleteCluster => true,
             Happening::Crash(..)
             | Happening::Pause(..)
             | Happening::TimeTravel(..)
@@ -304,6 +336,10 @@ impl Plan {
             | Happening::ForeignLoad(_)
             | Happening::EditDataset(_)
             | Happening::DeleteDataset
+            | Happening::EditCluster(_)
+            | Happening::PodGone(_)
+            | Happening::PodUnready(..)
+            | Happening::Drift(_)
             | Happening::LockDeleted => false,
         };
         self.happenings.iter().any(|(_, h)| touches(h))

@@ -30,6 +30,7 @@ fn config(plan: &Plan, replica: usize) -> Config {
         mutation: plan.mutation,
         // Their watch would give every seed another history.
         datasets: plan.datasets,
+        managed: plan.managed,
         ..Config::default()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::datasets;
 use super::end::{ends, in_the_end};
+use super::managed;
 use super::oracle::{overlap, settled};
 use super::plan::{FILES, Happening, Plan};
 use super::replica::Replica;
@@ -85,7 +86,7 @@ pub fn run(plan: &Plan, keep_trace: bool) -> Report {
 async fn scenario(plan: &Plan, keep_trace: bool) -> Report {
     let world = World::new(plan, keep_trace);
     let cluster = json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": "CacheCluster", "metadata": {"name": "cache"},
-        "spec": {"attached": {"masters": ["cache:1"]}}});
+        "spec": if plan.managed { managed::cluster(plan) } else { json!({"attached": {"masters": ["cache:1"]}}) }});
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}});
     for (uri, body) in [("/api/v1/namespaces", &namespace), (&path("cacheclusters", ""), &cluster)] {
         let (code, answer) = world.by_hand("POST", uri, body);
@@ -99,6 +100,7 @@ async fn scenario(plan: &Plan, keep_trace: bool) -> Report {
         world.by_hand("POST", "/api/v1/namespaces/ns/secrets", &secret);
     }
     let janitor = tokio::spawn(janitor(Arc::clone(&world)));
+    let node = plan.managed.then(|| tokio::spawn(managed::node(Arc::clone(&world))));
     let replicas: Vec<Replica> = (0..plan.replicas).map(|i| Replica::start(&world, plan, i)).collect();
     let people = tokio::spawn(people(Arc::clone(&world), plan.clone()));
     storm(&world, plan, &replicas).await;
@@ -110,8 +112,10 @@ async fn scenario(plan: &Plan, keep_trace: bool) -> Report {
     for replica in replicas {
         if plan.drain { replica.drain().await } else { replica.kill().await }
     }
-    janitor.abort();
-    let _ = janitor.await;
+    for helper in [Some(janitor), node].into_iter().flatten() {
+        helper.abort();
+        let _ = helper.await;
+    }
     tokio::time::sleep(Duration::from_secs(20)).await;
     let ends = ends(&world, plan);
     in_the_end(&world, plan, &ends);
@@ -252,6 +256,11 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
         }
         Happening::EditDataset(mounts) => datasets::edit(world, mounts),
         Happening::DeleteDataset => datasets::delete(world),
+        Happening::EditCluster(_)
+        | Happening::DeleteCluster
+        | Happening::PodGone(_)
+        | Happening::PodUnready(..)
+        | Happening::Drift(_) => managed::happen(world, happening),
         Happening::Edit(i, patch) => {
             world.by_hand("PATCH", &operation(*i), patch);
         }
@@ -282,7 +291,7 @@ async fn settle(world: &World, plan: &Plan) -> i64 {
             return world.time.ms() - begun;
         }
         if world.time.ms() - begun > RECOVERY_MS {
-            let open: Vec<String> = world
+            let mut open: Vec<String> = world
                 .judge()
                 .operations()
                 .filter(|o| !settled(o))
@@ -294,6 +303,7 @@ async fn settle(world: &World, plan: &Plan) -> i64 {
                     )
                 })
                 .collect();
+            open.extend(managed::open(world));
             let holders = world.judge().holders();
             world.judge().object(format!(
                 "not settled {RECOVERY_MS} ms after the faults: {open:?}, held by {holders:?}"
@@ -306,7 +316,7 @@ async fn settle(world: &World, plan: &Plan) -> i64 {
 
 /// Every load that is there has its operation.
 fn all_there(world: &World, plan: &Plan) -> bool {
-    if plan.datasets && !datasets::settled(world) {
+    if plan.datasets && !datasets::settled(world) || plan.managed && !managed::settled(world) {
         return false;
     }
     if plan.asked.iter().all(|a| !a.as_load) {

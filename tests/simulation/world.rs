@@ -1,17 +1,18 @@
 //! One simulated world: an API server, a cache, true time, the weather, the account of everything that was sent.
 
 use super::datasets;
+use super::managed;
 use super::oracle::{Landed, Oracle};
 use super::plan::{FILES, Plan, Protection, Weather};
 use super::rng::Rng;
 use super::time::Time;
+use super::trace::Trace;
 use bytes::Bytes;
 use ratchet_simulator::api::{Change, Options, Reply, Request, Server, User};
 use ratchet_simulator::cache::{Cache, Memory, Profile};
 use ratchet_simulator::schema::Rules;
 use ratchet_state_machine::effect::{Answer, Query};
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
@@ -50,30 +51,6 @@ pub struct Outside {
     pub told: Mutex<std::collections::BTreeMap<String, i64>>,
 }
 
-/// What is written down of a run.
-#[derive(Debug, Default)]
-pub struct Trace {
-    hash: u64,
-    text: Option<String>,
-    line: String,
-    /// Lines.
-    pub lines: u64,
-}
-
-impl Trace {
-    fn note(&mut self, ms: i64, what: std::fmt::Arguments<'_>) {
-        self.line.clear();
-        let _ = writeln!(self.line, "{ms:>9} {what}");
-        self.lines += 1;
-        for b in self.line.bytes() {
-            self.hash = (self.hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3);
-        }
-        if let Some(text) = &mut self.text {
-            text.push_str(&self.line);
-        }
-    }
-}
-
 /// Everything that replicas share.
 pub struct World {
     /// True time.
@@ -97,6 +74,10 @@ pub struct World {
     pub disturbed: (AtomicI64, i64),
     /// Told when something was deleted.
     pub deleted: Arc<Notify>,
+    /// The cache is a managed one.
+    pub managed: bool,
+    /// What runs in its pods.
+    pub members: managed::Members,
     rng: Mutex<Rng>,
     weather: Mutex<(Weather, Weather)>,
     api_down_until: AtomicU64,
@@ -168,11 +149,15 @@ impl World {
         (profile.call_timeout_ms, profile.longest_delay_ms) = (1_000, 2_000);
         (profile.workers, profile.worker_capacity, profile.bytes_per_second) = (2, 1_000_000, 100);
         profile.free_lag_ms = 500;
-        Arc::new(Self {
+        let mut root = "sim://root";
+        if plan.managed {
+            (profile.workers, root) = (managed::WORKERS, managed::ROOT);
+        }
+        let world = Self {
             time,
             server,
             cache: Cache::new("cache-of-the-simulation", profile, Arc::new(files))
-                .with_stores("sim://root", datasets::store),
+                .with_stores(root, datasets::store),
             protection: plan.protection,
             oracle,
             replicas: (0..plan.replicas).map(|_| Outside::default()).collect(),
@@ -180,13 +165,20 @@ impl World {
             faults: AtomicU64::new(0),
             disturbed: (AtomicI64::new(i64::MIN / 2), plan.slowest_ms()),
             deleted,
+            managed: plan.managed,
+            members: managed::Members::default(),
             rng: Mutex::new(Rng::new(plan.seed ^ 0xF00D)),
             weather: Mutex::new((plan.api, plan.engine)),
             api_down_until: AtomicU64::new(0),
             engine_down_until: AtomicU64::new(0),
-            trace: Mutex::new(Trace { text: keep_trace.then(String::new), ..Trace::default() }),
+            trace: Mutex::new(Trace::new(keep_trace)),
             keep_trace: AtomicBool::new(keep_trace),
-        })
+        };
+        if plan.managed {
+            // They register when their pods are there.
+            (0..managed::WORKERS).for_each(|w| world.cache.stop_worker(w));
+        }
+        Arc::new(world)
     }
 
     /// Draws from chance.
@@ -206,8 +198,7 @@ impl World {
 
     /// The account so far: its hash, its text where it is kept, and how many lines it has.
     pub fn account(&self) -> (u64, String, u64) {
-        let trace = lock(&self.trace);
-        (trace.hash, trace.text.clone().unwrap_or_default(), trace.lines)
+        lock(&self.trace).account()
     }
 
     /// Whether the text of the account is kept.
@@ -230,6 +221,7 @@ impl World {
         *lock(&self.weather) = (Weather::CALM, Weather::CALM);
         self.api_down_until.store(0, Ordering::Relaxed);
         self.engine_down_until.store(0, Ordering::Relaxed);
+        self.members.clear_up();
         for outside in &self.replicas {
             outside.blind_until.store(0, Ordering::Relaxed);
             outside.frozen_until.store(0, Ordering::Relaxed);
@@ -266,6 +258,11 @@ impl World {
     /// Whether the engine answers nobody.
     pub fn is_engine_down(&self) -> bool {
         self.before(&self.engine_down_until)
+    }
+
+    /// Whether there is a master to be asked.
+    pub fn has_master(&self) -> bool {
+        !self.managed || self.members.master()
     }
 
     /// A replica is frozen for a while.

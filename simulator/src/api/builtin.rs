@@ -28,6 +28,7 @@ const ROWS: &[Row] = &[
     (CORE, "v1", "Service", "services", "svc", true, true),
     (CORE, "v1", "ServiceAccount", "serviceaccounts", "sa", true, false),
     (CORE, "v1", "PersistentVolumeClaim", "persistentvolumeclaims", "pvc", true, true),
+    (CORE, "v1", "PersistentVolume", "persistentvolumes", "pv", false, true),
     (CORE, "v1", "Node", "nodes", "no", false, true),
     ("apps", "v1", "StatefulSet", "statefulsets", "sts", true, true),
     ("apps", "v1", "ControllerRevision", "controllerrevisions", "", true, false),

@@ -1,0 +1,312 @@
+//! A managed cache in a simulation: who runs its pods, what people edit and break, what its objects may never be, and what
+//! has to be so in the end.
+//!
+//! ```text
+//!   controller --StatefulSets--> Runtime (pods, budgets) --a pod is ready--> its worker registers, its master answers
+//! ```
+
+use super::plan::{Happening, Plan};
+use super::rng::Rng;
+use super::run::path;
+use super::world::World;
+use ratchet::api::CacheCluster;
+use ratchet_simulator::pods::{Options, Runtime};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Most workers that a plan asks for, and so many the cache has room for.
+pub const WORKERS: usize = 3;
+/// The store at the cache's root.
+pub const ROOT: &str = "s3://root";
+/// How often the node looks.
+const TICK: Duration = Duration::from_millis(250);
+/// Label of whatever belongs to the cache.
+const INSTANCE: &str = "app.kubernetes.io/instance";
+const PODS: [&str; 6] = [
+    "cache-master-0",
+    "cache-worker-0-0",
+    "cache-worker-1-0",
+    "cache-worker-2-0",
+    "cache-job-master-0",
+    "cache-job-worker-0",
+];
+
+/// What runs in the pods.
+#[derive(Default)]
+pub struct Members(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Uid of the pod whose process serves, by the pod's name.
+    serves: BTreeMap<&'static str, String>,
+    /// Pods that are not ready until then, in milliseconds.
+    unready: BTreeMap<&'static str, i64>,
+}
+
+impl Members {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the master answers.
+    pub fn master(&self) -> bool {
+        self.lock().serves.contains_key(PODS[0])
+    }
+
+    /// All pods are as they are by themselves.
+    pub fn clear_up(&self) {
+        self.lock().unready.values_mut().for_each(|until| *until = 0);
+    }
+}
+
+/// The name by which the cache knows its worker of this number.
+pub fn worker_name(number: usize) -> String {
+    format!("cache-worker-{number}-0.cache-worker.ns.svc:29999")
+}
+
+/// Runs pods until it is ended.
+pub async fn node(world: Arc<World>) {
+    let mut runtime = Runtime::new(Options { observe_lag_ms: 400, ..Options::default() });
+    loop {
+        tokio::time::sleep(TICK).await;
+        let now = world.time.ms();
+        let late: Vec<_> = world.members.lock().unready.iter().map(|(p, until)| (*p, *until > now)).collect();
+        for (pod, unready) in late {
+            runtime.set_unready(&format!("ns/{pod}"), unready);
+        }
+        world.members.lock().unready.retain(|_, until| *until > now);
+        for _ in 0..50 {
+            if !runtime.tick(&world.server, now) {
+                break;
+            }
+        }
+        processes(&world);
+    }
+}
+
+/// A process serves from when its pod is ready for the first time until the pod is gone.
+fn processes(world: &World) {
+    let pods = world.server.objects("pods");
+    for (i, name) in PODS.into_iter().enumerate() {
+        let pod = pods.iter().find(|p| p["metadata"]["name"] == name);
+        let uid = pod.and_then(|p| p["metadata"]["uid"].as_str());
+        let conditions = pod.and_then(|p| p["status"]["conditions"].as_array()).into_iter().flatten();
+        let ready = conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        let was = world.members.lock().serves.get(name).cloned();
+        if was.is_some() && was.as_deref() != uid {
+            world.members.lock().serves.remove(name);
+            world.note(format_args!("{name} is gone"));
+            stopped(world, i);
+        }
+        if let Some(uid) = uid.filter(|u| ready && was.as_deref() != Some(u)) {
+            world.members.lock().serves.insert(name, uid.to_owned());
+            world.note(format_args!("{name} serves"));
+            started(world, i);
+        }
+    }
+}
+
+fn stopped(world: &World, member: usize) {
+    match member {
+        0 => world.cache_now().restart_master(),
+        1..=WORKERS => {
+            world.disturb();
+            world.cache_now().stop_worker(member - 1);
+        }
+        _ => {}
+    }
+    if member == 0 {
+        world.judge().engine_forgot();
+    }
+}
+
+fn started(world: &World, member: usize) {
+    if (1..=WORKERS).contains(&member) {
+        world.cache_now().start_worker(member - 1);
+    }
+}
+
+/// The spec of the cache.
+pub fn cluster(plan: &Plan) -> Value {
+    let volume = if plan.seed.is_multiple_of(3) {
+        json!({"medium": "SSD", "size": "1Gi", "hostPath": "/cache"})
+    } else {
+        json!({"medium": "MEM", "size": "1Gi", "emptyDir": {}})
+    };
+    json!({"managed": {
+        "version": "2.9.4",
+        "masters": {"replicas": 1, "journal": {"volumeClaim": {"size": "1Gi"}}},
+        "workers": {"replicas": 2, "tiers": [volume]},
+        "rootStorage": {"uri": ROOT},
+    }})
+}
+
+/// People edit the cache, its pods go, and perhaps it is deleted.
+pub fn draw(plan: &mut Plan) {
+    let mut rng = Rng::new(plan.seed ^ 0x6d61_6e61_6765);
+    plan.managed = true;
+    for asked in &mut plan.asked {
+        // The operation of a load that is asked for when the cache is gone would wait for ever.
+        asked.as_load = false;
+    }
+    let mut all = Vec::new();
+    for _ in 0..rng.below(4) {
+        all.push((rng.below(25_000), Happening::EditCluster(edit(&mut rng))));
+    }
+    for _ in 0..rng.below(5) {
+        let (at, pod) = (rng.below(plan.calm_ms), *rng.pick(&PODS));
+        all.push((
+            at,
+            match rng.below(3) {
+                0 => Happening::PodGone(pod),
+                1 => Happening::PodUnready(pod, rng.within(500, 20_000)),
+                _ => Happening::Drift(rng.pick::<&str>(&[
+                    "cache-worker-0",
+                    "cache-master",
+                    "cache-job-master",
+                ])),
+            },
+        ));
+    }
+    if rng.chance(400) {
+        super::datasets::draw(plan);
+    } else if rng.chance(400) {
+        all.push((rng.within(9_000, 30_000), Happening::DeleteCluster));
+    }
+    plan.happenings.append(&mut all);
+    plan.happenings.sort_by_key(|(at, _)| *at);
+}
+
+fn edit(rng: &mut Rng) -> Value {
+    match rng.below(5) {
+        0 => json!({"version": *rng.pick(&["2.9.4", "2.9.6"])}),
+        1 => json!({"workers": {"replicas": rng.within(1, WORKERS as u64)}}),
+        2 => json!({"properties": {"alluxio.user.x": *rng.pick(&["1", "2"])}}),
+        3 => json!({"jobs": {"workers": rng.below(2)}}),
+        _ => json!({"masters": {"pods": {"javaOptions": *rng.pick(&["-Xmx1g", "-Xmx2g"])}}}),
+    }
+}
+
+/// Something happens to the cache or to its pods.
+pub fn happen(world: &World, happening: &Happening) {
+    let set = |name: &str| format!("/apis/apps/v1/namespaces/ns/statefulsets/{name}");
+    match happening {
+        Happening::EditCluster(edit) => {
+            let patch = json!({"spec": {"managed": edit}});
+            world.by_hand("PATCH", &path("cacheclusters", "cache"), &patch);
+        }
+        Happening::DeleteCluster => {
+            world.by_hand("DELETE", &path("cacheclusters", "cache"), &Value::Null);
+        }
+        Happening::PodGone(pod) => {
+            let at_once = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
+            world.by_hand("DELETE", &format!("/api/v1/namespaces/ns/pods/{pod}"), &at_once);
+        }
+        Happening::PodUnready(pod, ms) => {
+            let until = world.time.ms() + i64::try_from(*ms).unwrap_or(0);
+            world.members.lock().unready.insert(pod, until);
+        }
+        Happening::Drift(name) => {
+            let scaled = json!({"spec": {"template": {"metadata": {"labels": {"app.kubernetes.io/name": "drifted"}}}}});
+            world.judge().by_hand = true;
+            world.by_hand("PATCH", &set(name), &scaled);
+            world.judge().by_hand = false;
+        }
+        _ => {}
+    }
+}
+
+fn there(world: &World) -> Option<CacheCluster> {
+    let all = world.server.objects("cacheclusters");
+    all.iter().find_map(|c| serde_json::from_value(c.as_ref().clone()).ok())
+}
+
+/// Whether nothing is under way for the cache.
+pub fn settled(world: &World) -> bool {
+    let Some(cluster) = there(world) else { return true };
+    let Some(status) = cluster.status else { return false };
+    cluster.metadata.deletion_timestamp.is_none()
+        && Some(status.observed_generation) == cluster.metadata.generation
+        && status.phase == "Ready"
+        && drifted(world).is_none()
+}
+
+/// What is under way for the cache, for reports.
+pub fn open(world: &World) -> Option<String> {
+    let cluster = there(world).filter(|_| world.managed && !settled(world))?;
+    let (generation, going) = (cluster.metadata.generation, cluster.metadata.deletion_timestamp.is_some());
+    let status = cluster.status.unwrap_or_default();
+    let ready = status.conditions.into_iter().find(|c| c.type_ == "Ready");
+    let why = ready.map(|c| format!("{}: {}", c.reason, c.message)).unwrap_or_default();
+    let seen = status.observed_generation;
+    let drifted = drifted(world);
+    Some(format!(
+        "the cache is {} (deleted: {going}), seen at {seen} of {generation:?}: {why}; drifted: {drifted:?}",
+        status.phase
+    ))
+}
+
+/// A StatefulSet that is not as it was written.
+fn drifted(world: &World) -> Option<String> {
+    let judge = world.judge();
+    let sets = world.server.objects("statefulsets");
+    sets.iter().find(|s| !judge.sets.stands(s)).map(|s| s["metadata"]["name"].to_string())
+}
+
+/// What has to be so in the end.
+pub fn in_the_end(world: &World, plan: &Plan) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if !plan.managed {
+        return wrong;
+    }
+    let deleted = plan.happenings.iter().any(|(_, h)| matches!(h, Happening::DeleteCluster));
+    let Some(cluster) = there(world) else {
+        if !deleted {
+            wrong.push("the cache is gone, and nobody deleted it".into());
+        }
+        for kind in ["statefulsets", "pods", "services", "configmaps", "poddisruptionbudgets", "targetlocks"]
+        {
+            if let Some(left) = world.server.objects(kind).first() {
+                wrong.push(format!(
+                    "the cache is gone, and one of its {kind} is left: {}",
+                    left["metadata"]["name"]
+                ));
+            }
+        }
+        return wrong;
+    };
+    let Some((managed, status)) = cluster.spec.managed.zip(cluster.status) else {
+        return vec!["the cache is not managed any more".into()];
+    };
+    if deleted {
+        wrong.push(format!("the cache was deleted and is {}", status.phase));
+    }
+    let Some(revision) = &status.revision else { return vec!["the cache has no revision".into()] };
+    let mut wanted: BTreeSet<String> = revision.workers.iter().map(|w| format!("cache-worker-{w}")).collect();
+    wanted.insert("cache-master".into());
+    if revision.managed.jobs.workers > 0 {
+        wanted.extend(["cache-job-master".to_owned(), "cache-job-worker".to_owned()]);
+    }
+    let sets = world.server.objects("statefulsets");
+    let name = |o: &Value| o["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let found: BTreeSet<String> = sets.iter().map(|s| name(s)).collect();
+    if found != wanted {
+        wrong.push(format!("the members are {found:?}, and shall be {wanted:?}"));
+    }
+    let configs = world.server.objects("configmaps");
+    let ours = configs.iter().filter(|c| c["metadata"]["labels"][INSTANCE] == "cache").count();
+    if ours != 2 {
+        let all: Vec<String> = configs.iter().map(|c| name(c)).collect();
+        wrong.push(format!("the settings and what the cache is known by are {all:?}"));
+    }
+    let differs = (&managed.version, &managed.properties)
+        != (&revision.managed.version, &revision.managed.properties)
+        || usize::try_from(managed.workers.replicas) != Ok(revision.workers.len());
+    let says = status.conditions.iter().any(|c| c.type_ == "SpecNotApplied" && c.status == "True");
+    if differs && !says {
+        wrong.push("the spec is not applied, and nobody says so".into());
+    }
+    wrong
+}
