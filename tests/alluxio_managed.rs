@@ -310,8 +310,23 @@ async fn one_yaml_gives_a_cache_its_data_and_a_reader_and_leaves_nothing_behind(
     }
     assert_eq!((datasets.get("data").await.unwrap().status.unwrap().files, mounts().await), (25, 2));
 
-    // All of it goes, the cache too, with the controller killed meanwhile; the stores are as they were.
+    // One more worker, with the controller killed meanwhile: exactly one operation, one write, and it serves.
     let kubectl = |args: &[&str]| ground.bench.kubectl(&[&["-n", &ground.ns.name], args].concat(), &[]);
+    kubectl(&["scale", "cachecluster/cache", "--replicas=4"]);
+    for round in 0..5_u64 {
+        tokio::time::sleep(Duration::from_millis(80 + round * 210)).await;
+        running.kill();
+        running = ground.start();
+    }
+    let status = ground.until("4/4", |s| s.phase == "Ready" && s.workers == "4/4").await;
+    assert_eq!(status.capacity_bytes, 4 * (256 << 20));
+    assert_eq!((status.revision.map(|r| r.number), status.handled), (Some(2), 1));
+    assert_eq!(ground.operations(|a| matches!(a, ArmSpec::ScaleOut(_))).await, 1);
+    for (name, content) in images.iter().take(3) {
+        assert!(get(&proxy, &format!("/api/v1/s3/images/{name}"), signed) == *content, "{name} differs");
+    }
+
+    // All of it goes, the cache too, with the controller killed meanwhile; the stores are as they were.
     kubectl(&["delete", "dataload/warm", "dataset/data", "cachecluster/cache", "--wait=false"]);
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(900)).await;

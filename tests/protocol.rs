@@ -192,6 +192,16 @@ fn provoked(mutation: Mutation, seed: u64) -> Plan {
             let happenings = vec![(0, Happening::Lag(1, lag, 20_000)), (at, Happening::EditCluster(edit))];
             Plan { managed: true, ..scene(seed, Vec::new(), happenings) }
         }
+        // An edit that is taken back while its first half is about to be written by a replica that is held up for a moment.
+        Mutation::IgnoreRevisionFence => {
+            let workers = |n: u64| Happening::EditCluster(serde_json::json!({"workers": {"replicas": n}}));
+            let happenings = vec![
+                (20_000, workers(3)),
+                (20_001 + seed % 60, Happening::Pause(usize::try_from(seed % 2).unwrap(), 1_500)),
+                (20_002 + seed % 60, workers(2)),
+            ];
+            Plan { managed: true, ..scene(seed, Vec::new(), happenings) }
+        }
         _ => Plan::of(seed),
     };
     Plan { mutation: Some(mutation), ..plan }

@@ -4,7 +4,7 @@
 
 use super::conditions::Condition;
 use super::kind::kind;
-use super::managed::{Capability, Leaving, Managed, Revision, SetUp, Survival};
+use super::managed::{Capability, Facet, Leaving, Managed, Revision, SetUp, Survival};
 use serde::{Deserialize, Serialize};
 
 kind! {
@@ -221,6 +221,13 @@ pub struct CacheClusterStatus {
     /// What operations have made true of a managed cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
+    /// Edits of a managed cache that became operations, so far.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub handled: i64,
+    /// What of the spec was acted upon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub facets: Vec<Facet>,
     /// How far the set-up of a managed cache is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_up: Option<SetUp>,
@@ -246,6 +253,11 @@ pub struct CacheClusterStatus {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &i64) -> bool {
+    *n == 0
 }
 
 /// One worker.

@@ -11,8 +11,10 @@
 
 mod apply;
 mod drift;
+mod edits;
 mod facts;
 mod leave;
+pub mod members;
 mod pods;
 pub mod reference;
 mod render;
@@ -79,6 +81,9 @@ pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed
     let owner = owner(cluster);
     let old = cluster.status.clone().unwrap_or_default();
     let stage = stage_of(&old);
+    if let Some(wait) = edits::follow(ctx, cluster, managed, &old, stage).await {
+        return Some(wait);
+    }
     let next = match &old.revision {
         None => Some(1),
         Some(r) if stage != Stage::Ready && !same_but_deletion(managed, &r.managed) => Some(r.number + 1),
@@ -99,7 +104,7 @@ pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed
         Ok(objects) => objects,
         Err(why) => return show::failed(ctx, cluster, "InvalidSpec", &why.to_string()).await,
     };
-    let trouble = make(ctx, &owner, &revision, stage, &objects).await.err();
+    let trouble = make(ctx, cluster, &owner, &revision, stage, &objects).await.err();
     if trouble.is_none() {
         tidy::tidy(ctx, &owner, &revision, stage, &objects).await;
     }
@@ -162,13 +167,18 @@ async fn begin(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, number: i64
         // The masters' pods are made anew, and their journals with them: it will be another cache.
         (status.identity, status.lock) = (None, None);
     }
-    status.revision =
-        Some(Revision { number, workers: (0..managed.workers.replicas).collect(), managed: managed.clone() });
+    status.revision = Some(Revision {
+        number,
+        workers: (0..managed.workers.replicas).collect(),
+        managed: managed.clone(),
+        by: None,
+    });
     status.set_up = Some(SetUp {
         stage: stage.name().into(),
         revision: number,
         since: conditions::time(ctx.clock.now()),
     });
+    status.facets = edits::made(managed);
     status.selector = Some(render::worker_selector(cluster.metadata.name.as_deref().unwrap_or_default()));
     status.storage = show::survival(managed);
     status.phase = "Creating".into();
@@ -180,6 +190,7 @@ async fn begin(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, number: i64
 /// Makes the objects of the stages so far.
 async fn make(
     ctx: &Ctx,
+    cluster: &Arc<CacheCluster>,
     owner: &Owner,
     revision: &Revision,
     stage: Stage,
@@ -192,6 +203,17 @@ async fn make(
         }
     }
     let at = At { revision: revision.number, serves: stage == Stage::Ready };
+    let absent = |o: &&Object| {
+        o.kind == render::Kind::StatefulSet
+            && ctx.workloads.get(o.kind, &Key::new(owner.namespace.as_str(), o.name.as_str())).is_none()
+    };
+    if at.serves
+        && objects.iter().any(|o| absent(&o))
+        && !members::still_newest(ctx, cluster, revision.number).await
+    {
+        let message = "a member is not there, and whether it shall be is not known yet".into();
+        return Err(Trouble { reason: "NotUpToDate", message });
+    }
     let mut first = Ok(());
     for object in objects.iter().filter(|o| !o.late || stage.has_workers()) {
         match apply::apply(ctx, owner, object, at).await {

@@ -1,11 +1,16 @@
 //! What the status of a managed cache says: the stages, what waits for an operation, what outlives a pod.
 
+use super::edits;
 use super::facts::Seen;
-use crate::api::CacheCluster;
+use crate::api::cluster::CacheClusterStatus;
 use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, Wanted};
 use crate::api::managed::{Capability, Managed, Revision, SetUp, Survival};
+use crate::api::{CacheCluster, DataOperation};
+use crate::cache::kinds::BY_TARGET;
 use crate::controller::{Ctx, cluster};
+use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::setup::{self, Decision, Engine, Facts, Stage};
+use ratchet_state_machine::spec::ArmSpec;
 use std::time::Duration;
 
 /// Reasons that pass only when somebody changes something.
@@ -32,6 +37,7 @@ pub async fn write(
         (true, Stage::Ready, _) if serves => "Degraded",
         (true, ..) => "Failed",
         (false, Stage::Ready, None) => "Ready",
+        (false, Stage::Ready, Some(_)) if updating(ctx, cluster) => "Updating",
         (false, Stage::Ready, Some(_)) => "Degraded",
         (false, ..) => "Creating",
     }
@@ -39,7 +45,7 @@ pub async fn write(
     status.masters = format!("{}/{}", facts.masters.ready, facts.masters.wanted);
     status.workers = workers(&facts);
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
-    status.capabilities = Capability::data_only(NOT_YET);
+    status.capabilities = Capability::managed(NOT_YET);
     if let Some(set_up) = &mut status.set_up
         && set_up.stage != stage.name()
     {
@@ -48,8 +54,9 @@ pub async fn write(
     }
     let mut wanted = stages(stage, wait.as_ref());
     wanted.push(ready(stage, serves, facts.unclaimed.as_ref().or(wait.as_ref()), &facts));
-    if let Some(revision) = &status.revision {
-        wanted.push(not_applied(managed, revision));
+    if status.revision.is_some() {
+        edits::mirror(ctx, cluster, &mut status);
+        wanted.push(not_applied(ctx, cluster, managed, &status));
     }
     let old = cluster.status.clone().unwrap_or_default();
     status.conditions =
@@ -91,43 +98,85 @@ fn ready(stage: Stage, serves: bool, wait: Option<&(String, String)>, facts: &Fa
     }
 }
 
-/// What the spec says that the cache is not, and which operation would change it.
-fn not_applied(managed: &Managed, revision: &Revision) -> Wanted {
+/// What the spec says that the cache is not, and what becomes of it.
+fn not_applied(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, status: &CacheClusterStatus) -> Wanted {
+    let Some(revision) = &status.revision else { return Wanted::new(SPEC_NOT_APPLIED, false, "Applied", "") };
     let made = &revision.managed;
-    let mut open: Vec<(&str, &str)> = Vec::new();
+    let mut open: Vec<(&str, String)> = Vec::new();
+    let without = |what: &str, arm: &str| {
+        let message =
+            format!("{what} waits for the operation {arm}, which this version of Ratchet does not have");
+        ("OperationNotAvailable", message)
+    };
     if (&managed.version, &managed.image) != (&made.version, &made.image) {
-        open.push(("version or image", "upgrade"));
+        open.push(without("version or image", "upgrade"));
     }
-    let workers = usize::try_from(managed.workers.replicas).unwrap_or(0);
-    match workers.cmp(&revision.workers.len()) {
-        std::cmp::Ordering::Less => open.push(("workers.replicas", "scaleIn")),
-        std::cmp::Ordering::Greater => open.push(("workers.replicas", "scaleOut")),
-        std::cmp::Ordering::Equal => {}
+    if let Some(why) = workers_not_applied(ctx, cluster, managed, status, revision) {
+        open.push(if why.0.is_empty() { without("workers.replicas", "scaleIn") } else { why });
     }
     if (&managed.properties, &managed.security) != (&made.properties, &made.security) {
-        open.push(("properties or security", "updateConfig"));
+        open.push(without("properties or security", "updateConfig"));
     }
     let pods = |m: &Managed| {
         let parts = (m.masters.pods.clone(), m.workers.pods.clone(), m.jobs.clone(), m.proxies.clone());
         (parts, m.service_account_name.clone())
     };
     if pods(managed) != pods(made) {
-        open.push(("pods", "upgrade"));
+        open.push(without("pods", "upgrade"));
     }
-    if open.is_empty() {
+    let Some((reason, _)) = open.first() else {
         return Wanted::new(SPEC_NOT_APPLIED, false, "Applied", "");
-    }
-    let all: Vec<String> =
-        open.iter().map(|(what, arm)| format!("{what} waits for the operation {arm}")).collect();
-    let message = format!(
-        "{}, which this version of Ratchet does not have; what is there stays as revision {} made it",
-        all.join(", "),
-        revision.number
-    );
-    Wanted::new(SPEC_NOT_APPLIED, true, "OperationNotAvailable", message)
+    };
+    let all: Vec<&str> = open.iter().map(|(_, message)| message.as_str()).collect();
+    let message = format!("{}; what is there is revision {}", all.join("; "), revision.number);
+    Wanted::new(SPEC_NOT_APPLIED, true, reason, message)
 }
 
-/// Why nothing but its data is touched.
+/// Why the cache has not as many workers as the spec says. Without a reason: no operation makes them fewer.
+fn workers_not_applied(
+    ctx: &Ctx,
+    cluster: &CacheCluster,
+    managed: &Managed,
+    status: &CacheClusterStatus,
+    revision: &Revision,
+) -> Option<(&'static str, String)> {
+    let have = i32::try_from(revision.workers.len()).unwrap_or(i32::MAX);
+    let wanted = managed.workers.replicas;
+    if wanted == have {
+        return None;
+    }
+    let facet = edits::facet(status, edits::WORKERS);
+    let named = format!("workers.replicas is {wanted}, and the cache has {have}");
+    let under_way = !facet.operation.is_empty()
+        && edits::operation(ctx, cluster, &facet).is_none_or(|o| !o.phase().is_some_and(Phase::terminal))
+        && !Phase::ALL.iter().any(|p| p.terminal() && p.name() == facet.phase);
+    if facet.handled != wanted.to_string() {
+        return Some(match under_way {
+            true => ("Superseding", format!("{named}: {} is ended first", facet.operation)),
+            false if wanted < have => ("", String::new()),
+            false => ("OperationPending", format!("{named}: an operation is created")),
+        });
+    }
+    Some(match (under_way, facet.phase.as_str()) {
+        (true, _) => ("OperationRunning", format!("{named}: {} is at work", facet.operation)),
+        (false, "Succeeded" | "") => ("ChangedByOperation", format!("{named}: an operation has made it so")),
+        (false, phase) => {
+            let again = "edit it again, or create an operation of your own";
+            ("OperationFailed", format!("{named}: {} ended {phase}; {again}", facet.operation))
+        }
+    })
+}
+
+/// Whether an operation changes the members.
+fn updating(ctx: &Ctx, cluster: &CacheCluster) -> bool {
+    let owner = super::owner(cluster);
+    let all = ctx.operations.by_index(&(BY_TARGET, format!("{}/{}", owner.namespace, owner.name)));
+    let begun =
+        |o: &DataOperation| matches!(o.phase(), Some(Phase::Running | Phase::Cancelling | Phase::Paused));
+    all.iter().any(|o| matches!(o.spec.operation, ArmSpec::ScaleOut(_)) && begun(o))
+}
+
+/// Why no more may be done.
 const NOT_YET: &str = "this version of Ratchet has no operation for it yet";
 
 /// What of the members' storage outlives their pods.

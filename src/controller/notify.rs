@@ -52,6 +52,7 @@ impl Ctx {
             match owner.kind.as_str() {
                 "DataLoad" => self.load_queue.add(key()),
                 "Dataset" => self.dataset_queue.add(key()),
+                "CacheCluster" => self.cluster_queue.add(key()),
                 _ => {}
             }
         }

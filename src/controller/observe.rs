@@ -8,8 +8,11 @@ use crate::api::{CacheCluster, DataOperation, DatasetStatus, TargetLock, conditi
 use crate::cache::Key;
 use crate::cache::kinds::{BY_CLAIM, BY_CLUSTER, BY_TARGET};
 use crate::clock::ms_between;
+use crate::cluster;
 use crate::engine::Engine;
-use ratchet_state_machine::effect::{Answer, EffectTraits, Intent, Outcome, TreeView, Trouble, TroubleKind};
+use ratchet_state_machine::effect::{
+    Answer, EffectClass, EffectTraits, Intent, Outcome, Query, TreeView, Trouble, TroubleKind,
+};
 use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::{halt_is_due, query};
 use ratchet_state_machine::lock::{Blocker, Lock, Request};
@@ -176,6 +179,7 @@ pub async fn observe(
         && (seen.outcome.is_none() || halt_is_due(&record.folded))
     {
         seen.answer = Some(match &around.engine {
+            _ if question == Query::Members => cluster::members::answer(ctx, op, around).await,
             Some(engine) => match secrets::missing(ctx, op, &question).await {
                 Some(trouble) => Err(trouble),
                 None => believed(ctx, op, engine.inspect(&question).await),
@@ -196,7 +200,11 @@ fn believed(ctx: &Ctx, op: &DataOperation, said: Result<Answer, Trouble>) -> Res
             let cached_bytes = if matches!(op.spec.operation, ArmSpec::Load(_)) { tree.bytes } else { 0 };
             Answer::Tree(TreeView { cached_bytes, ..tree })
         }
-        other @ (Answer::Health(_) | Answer::Metadata(..) | Answer::Job(_) | Answer::Mounts(_)) => other,
+        other @ (Answer::Health(_)
+        | Answer::Metadata(..)
+        | Answer::Job(_)
+        | Answer::Mounts(_)
+        | Answer::Members(_)) => other,
     })
 }
 
@@ -326,6 +334,10 @@ fn lock_view(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundin
     }
 }
 
+/// A write to Kubernetes.
+const KUBERNETES: EffectTraits =
+    EffectTraits { class: EffectClass::Kubernetes, call_timeout_ms: 0, longest_delay_ms: 0 };
+
 /// How the persisted intent stands, by this process' own clock.
 fn intent_view(
     ctx: &Ctx,
@@ -341,6 +353,9 @@ fn intent_view(
         return IntentView::None;
     };
     let now = ctx.clock.instant();
+    // What guards a write to Kubernetes is in the object that it writes: nobody has to wait for it.
+    let window = if intent.effect.of_kubernetes() { 0 } else { intent.send_for_ms };
+    let traits = if intent.effect.of_kubernetes() { Some(KUBERNETES) } else { traits };
     let landing =
         traits.map_or(ctx.config.unknown_effect_ms, |t| t.call_timeout_ms.saturating_add(t.longest_delay_ms));
     let hasty = halting && ctx.broken(Mutation::UndoWithoutWait);
@@ -356,9 +371,7 @@ fn intent_view(
             Sent::No if ms_between(own.patched_at, now) < intent.send_for_ms => IntentView::Sendable,
             Sent::No => IntentView::Expired,
             Sent::At(at) => left(*at, landing),
-            Sent::Answered(Outcome::Unknown { .. }) => {
-                left(own.patched_at, intent.send_for_ms.saturating_add(landing))
-            }
+            Sent::Answered(Outcome::Unknown { .. }) => left(own.patched_at, window.saturating_add(landing)),
             Sent::Answered(Outcome::Done(_) | Outcome::Refused { .. }) => IntentView::Expired,
         };
     }
@@ -369,5 +382,5 @@ fn intent_view(
         return IntentView::Expired;
     }
     let since = memory.foreign.as_ref().map_or(now, |f| f.first_seen);
-    left(since, intent.send_for_ms.saturating_add(landing))
+    left(since, window.saturating_add(landing))
 }

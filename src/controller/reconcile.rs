@@ -9,6 +9,7 @@ use super::teeth::Mutation;
 use super::{Ctx, finish, publish, seal, secrets};
 use crate::api::{DataOperation, FINALIZER};
 use crate::cache::Key;
+use crate::cluster;
 use crate::engine::{Call, Secrets, WINDOW_CLOSED};
 use ratchet_state_machine::decision::{Decision, WaitingOn};
 use ratchet_state_machine::effect::{Effect, Intent, Outcome};
@@ -232,7 +233,11 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         send_before,
         secrets: &secrets,
     };
-    let outcome = engine.perform(call).await;
+    let outcome = if intent.effect.of_kubernetes() {
+        cluster::members::perform(ctx, op, around, intent, send_before).await
+    } else {
+        engine.perform(call).await
+    };
     ctx.metrics.effect(intent.effect.name(), &outcome);
     own.sent = match outcome {
         Outcome::Unknown { detail } if ctx.broken(Mutation::TimeoutIsFailure) => {

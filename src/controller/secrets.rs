@@ -20,6 +20,7 @@ pub async fn missing(ctx: &Ctx, op: &DataOperation, question: &Query) -> Option<
         | Query::Health
         | Query::Metadata { .. }
         | Query::LoadJob { .. }
+        | Query::Members
         | Query::Tree { .. } => None,
     }
 }
@@ -42,6 +43,8 @@ pub async fn of(ctx: &Ctx, op: &DataOperation, effect: &Effect) -> Result<Secret
         | Effect::StopLoad { .. }
         | Effect::CancelMetadata { .. }
         | Effect::Free { .. }
+        | Effect::AddWorkers { .. }
+        | Effect::DropWorkers { .. }
         | Effect::Unmount { .. } => Ok(Secrets::default()),
     }
 }

@@ -58,11 +58,13 @@ pub enum Mutation {
     OlderRevision,
     /// While a cache is set up, pods that were made before an edit count as those that are wanted.
     CountOutdated,
+    /// A write of the members heeds neither a higher fence nor another revision than it was decided on.
+    IgnoreRevisionFence,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::KeepAttempt,
         Self::ActBeforeIntent,
         Self::SendLate,
@@ -88,6 +90,7 @@ impl Mutation {
         Self::RenderFromSpec,
         Self::OlderRevision,
         Self::CountOutdated,
+        Self::IgnoreRevisionFence,
     ];
 }
 

@@ -99,6 +99,13 @@ pub enum WaitingOn {
     },
     /// The engine is at work.
     Work(Progress),
+    /// Members of the cache have to get ready.
+    Members {
+        /// How many are.
+        progress: Progress,
+        /// What is wrong with the first that is not.
+        message: String,
+    },
     /// A person has to look.
     Stuck {
         /// What is wrong and what to do.
@@ -126,6 +133,7 @@ impl WaitingOn {
             Self::Settling { .. } => "Settling",
             Self::Backoff { .. } => "Backoff",
             Self::Work(_) => "Working",
+            Self::Members { .. } => "WaitingForMembers",
             Self::Stuck { .. } => "Stuck",
             Self::NewerController { .. } => "WaitingForNewerController",
         }
@@ -143,9 +151,10 @@ impl WaitingOn {
             Self::Approval { plan, given: Some(given) } => {
                 format!("the approved plan {given} is not this one; approve {plan}")
             }
-            Self::Target { message, .. } | Self::Engine { message, .. } | Self::Stuck { message } => {
-                message.clone()
-            }
+            Self::Target { message, .. }
+            | Self::Engine { message, .. }
+            | Self::Members { message, .. }
+            | Self::Stuck { message } => message.clone(),
             Self::Lock { blocker } => format!("waits for {blocker}"),
             Self::NoWorkers => "no worker of the cache is live; start one".into(),
             Self::ForeignJob { path } => {
@@ -168,7 +177,7 @@ impl WaitingOn {
     /// How far the work is, where that is known.
     #[must_use]
     pub const fn progress(&self) -> Option<&Progress> {
-        if let Self::Work(p) = self { Some(p) } else { None }
+        if let Self::Work(p) | Self::Members { progress: p, .. } = self { Some(p) } else { None }
     }
 
     /// Milliseconds after which to look again; `None` when only a watch event can change the answer.
@@ -179,7 +188,9 @@ impl WaitingOn {
             Self::Predecessors { .. } | Self::Lock { .. } | Self::Target { .. } | Self::Stuck { .. } => {
                 Some(30_000)
             }
-            Self::Engine { .. } | Self::NoWorkers | Self::ForeignJob { .. } => Some(3_000),
+            Self::Engine { .. } | Self::NoWorkers | Self::ForeignJob { .. } | Self::Members { .. } => {
+                Some(3_000)
+            }
             Self::Settling { remaining_ms } => {
                 Some(if *remaining_ms < 1_000 { *remaining_ms } else { 1_000 })
             }
@@ -198,6 +209,7 @@ impl WaitingOn {
             | Self::NoWorkers
             | Self::ForeignJob { .. }
             | Self::Settling { .. }
+            | Self::Members { .. }
             | Self::Work(_) => true,
             Self::Suspended
             | Self::Approval { .. }

@@ -4,6 +4,7 @@
 //! index in the (immutable) spec instead of repeating up to a kilobyte of text.
 
 use crate::ids::{Fence, Nonce, Token, WriterId};
+use crate::members::{MembersView, Numbers};
 use crate::mounts::MountTable;
 use crate::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
@@ -56,29 +57,63 @@ pub enum Effect {
         /// Index into the spec's paths.
         path: usize,
     },
+    /// Add workers to the revision of a managed cache (a patch of the CacheCluster's status, guarded by its resourceVersion).
+    /// A repeat finds its token there.
+    AddWorkers {
+        /// Which.
+        add: Numbers,
+        /// Number of the revision that this was decided on: another one is refused.
+        at: i64,
+    },
+    /// Take workers that the engine has never heard of out of the revision (as above), and raise its fence whether or not
+    /// there are any. A repeat finds them gone.
+    DropWorkers {
+        /// Which.
+        drop: Numbers,
+    },
 }
 
 impl Effect {
-    /// The path that the effect works on; `None` when the index does not fit the spec.
+    /// The path that the effect works on; `None` when it works on none, or the index does not fit the spec.
     #[must_use]
     pub fn path<'a>(&self, spec: &'a OperationSpec) -> Option<&'a str> {
-        let (Self::LoadMetadata { path }
-        | Self::SubmitLoad { path }
-        | Self::StopLoad { path }
-        | Self::CancelMetadata { path, .. }
-        | Self::Free { path }
-        | Self::Mount { path }
-        | Self::UpdateMount { path }
-        | Self::Unmount { path }) = self;
+        let path = match self {
+            Self::LoadMetadata { path }
+            | Self::SubmitLoad { path }
+            | Self::StopLoad { path }
+            | Self::CancelMetadata { path, .. }
+            | Self::Free { path }
+            | Self::Mount { path }
+            | Self::UpdateMount { path }
+            | Self::Unmount { path } => path,
+            Self::AddWorkers { .. } | Self::DropWorkers { .. } => return None,
+        };
         spec.operation.paths().get(*path).map(String::as_str)
+    }
+
+    /// Whether it is a write to Kubernetes, which no engine sees: class (a).
+    #[must_use]
+    pub const fn of_kubernetes(&self) -> bool {
+        match self {
+            Self::AddWorkers { .. } | Self::DropWorkers { .. } => true,
+            Self::LoadMetadata { .. }
+            | Self::SubmitLoad { .. }
+            | Self::StopLoad { .. }
+            | Self::CancelMetadata { .. }
+            | Self::Free { .. }
+            | Self::Mount { .. }
+            | Self::UpdateMount { .. }
+            | Self::Unmount { .. } => false,
+        }
     }
 
     /// Whether it brings the engine to rest instead of working forward.
     #[must_use]
     pub const fn stops(&self) -> bool {
         match self {
-            Self::StopLoad { .. } | Self::CancelMetadata { .. } => true,
-            Self::LoadMetadata { .. }
+            Self::StopLoad { .. } | Self::CancelMetadata { .. } | Self::DropWorkers { .. } => true,
+            Self::AddWorkers { .. }
+            | Self::LoadMetadata { .. }
             | Self::SubmitLoad { .. }
             | Self::Free { .. }
             | Self::Mount { .. }
@@ -99,6 +134,8 @@ impl Effect {
             Self::Mount { .. } => "mount",
             Self::UpdateMount { .. } => "updateMount",
             Self::Unmount { .. } => "unmount",
+            Self::AddWorkers { .. } => "addWorkers",
+            Self::DropWorkers { .. } => "dropWorkers",
         }
     }
 }
@@ -209,6 +246,8 @@ pub enum Query {
         /// Also see that the Secrets which the spec names are there. The controller does, engines do not.
         secrets: bool,
     },
+    /// How are the workers of a managed cache? -> [`Answer::Members`]. The controller answers it, engines do not.
+    Members,
 }
 
 /// The answer to a [`Query`].
@@ -224,6 +263,8 @@ pub enum Answer {
     Tree(TreeView),
     /// To [`Query::Mounts`].
     Mounts(MountTable),
+    /// To [`Query::Members`].
+    Members(MembersView),
 }
 
 /// Whether the engine can take work.

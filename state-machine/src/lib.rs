@@ -27,6 +27,7 @@ pub mod legality;
 pub mod lifecycle;
 pub mod lock;
 pub mod machine;
+pub mod members;
 pub mod mounts;
 pub mod observation;
 pub mod operation;

@@ -136,6 +136,7 @@ impl Request {
             ArmSpec::Mount(_) => ("mount", Mode::Shared),
             ArmSpec::Unmount(_) => ("unmount", Mode::Shared),
             ArmSpec::Sync(_) => ("sync", Mode::Shared),
+            ArmSpec::ScaleOut(_) => ("scaleOut", Mode::Exclusive),
         };
         Self {
             uid: uid.into(),
@@ -226,7 +227,9 @@ impl Lock {
         let holder =
             self.holders.iter().find(|h| h.uid != request.uid && conflict(own, (h.mode, h.paths.as_slice())));
         if let Some(h) = holder {
-            let by = format!("{} {}/{}, which works on the same paths", h.kind, h.namespace, h.name);
+            let alone = request.mode == Mode::Exclusive || h.mode == Mode::Exclusive;
+            let why = if alone { "which is at work on the cache" } else { "which works on the same paths" };
+            let by = format!("{} {}/{}, {why}", h.kind, h.namespace, h.name);
             return Some(Blocker { by, in_use: true });
         }
         let waiter =

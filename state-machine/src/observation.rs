@@ -125,6 +125,7 @@ impl Observation {
                     | (Query::LoadJob { .. }, Answer::Job(_))
                     | (Query::Tree { .. }, Answer::Tree(_))
                     | (Query::Mounts { .. }, Answer::Mounts(_))
+                    | (Query::Members, Answer::Members(_))
             ),
         }
     }

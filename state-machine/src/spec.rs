@@ -82,6 +82,8 @@ pub enum ArmSpec {
     Unmount(UnmountSpec),
     /// Make the cache know every file as the stores have it now.
     Sync(SyncSpec),
+    /// Give a managed cache more workers.
+    ScaleOut(ScaleOutSpec),
 }
 
 /// Arguments of `load`.
@@ -138,6 +140,16 @@ pub struct SyncSpec {
     /// Absolute paths in the cache's namespace, files or directories (recursively), in this order.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024))))]
     pub paths: Vec<String>,
+}
+
+/// Arguments of `scaleOut`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ScaleOutSpec {
+    /// How many workers the cache shall have.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 256)))]
+    pub workers: i32,
 }
 
 /// One predecessor.
@@ -290,6 +302,23 @@ pub struct Force {
 }
 
 impl OperationSpec {
+    /// An operation on a cache with everything else as it is by default.
+    #[must_use]
+    pub fn on(target: &str, operation: ArmSpec) -> Self {
+        Self {
+            target: target.to_owned(),
+            operation,
+            run_after: Vec::new(),
+            priority: 0,
+            deadline_seconds: None,
+            stall_deadline_seconds: default_stall(),
+            retry_policy: RetryPolicy::default(),
+            ttl_after_finished_seconds: None,
+            approval: Approval::default(),
+            control: Control::default(),
+        }
+    }
+
     /// The part that never changes: what the genesis digest, the plan hash and the first segment hold.
     #[must_use]
     pub fn frozen(&self) -> Self {
@@ -306,6 +335,7 @@ impl OperationSpec {
             }
             ArmSpec::Mount(m) => m.problems(),
             ArmSpec::Unmount(u) => u.problems(),
+            ArmSpec::ScaleOut(_) => Vec::new(),
         };
         for (i, a) in paths.iter().enumerate() {
             // What lies under two of the paths would be counted twice.
@@ -329,6 +359,7 @@ impl ArmSpec {
             Self::Sync(s) => &s.paths,
             Self::Mount(m) => std::slice::from_ref(&m.path),
             Self::Unmount(u) => std::slice::from_ref(&u.path),
+            Self::ScaleOut(_) => &[],
         }
     }
 
@@ -336,7 +367,7 @@ impl ArmSpec {
     #[must_use]
     pub const fn waits_its_turn(&self) -> bool {
         match self {
-            Self::Load(_) | Self::Free(_) | Self::Mount(_) | Self::Sync(_) => true,
+            Self::Load(_) | Self::Free(_) | Self::Mount(_) | Self::Sync(_) | Self::ScaleOut(_) => true,
             Self::Unmount(u) => matches!(u.when_in_use, WhenInUse::Wait),
         }
     }
@@ -345,7 +376,9 @@ impl ArmSpec {
     #[must_use]
     pub fn secrets(&self) -> Vec<(&str, &SecretKey)> {
         match self {
-            Self::Load(_) | Self::Free(_) | Self::Unmount(_) | Self::Sync(_) => Vec::new(),
+            Self::Load(_) | Self::Free(_) | Self::Unmount(_) | Self::Sync(_) | Self::ScaleOut(_) => {
+                Vec::new()
+            }
             Self::Mount(m) => m.secrets().collect(),
         }
     }

@@ -12,6 +12,7 @@ use crate::lifecycle::step::{During, Shared, Step};
 use crate::lifecycle::{Change, Failure, Folded};
 use crate::observation::{LockView, Observation, Target};
 use crate::operation::arm::Arm;
+use crate::operation::scale_out::ScaleOut;
 use crate::operation::sync::Sync;
 use crate::operation::{
     ARMS, ArmTable, Event, State, free::Free, load::Load, mount::Mount, unmount::Unmount,
@@ -80,6 +81,11 @@ pub fn free(names: &[&str]) -> OperationSpec {
 /// A sync.
 pub fn sync(names: &[&str]) -> OperationSpec {
     spec(ArmSpec::Sync(crate::spec::SyncSpec { paths: paths(names) }))
+}
+
+/// A scale-out.
+pub fn scale_out(workers: i32) -> OperationSpec {
+    spec(ArmSpec::ScaleOut(crate::spec::ScaleOutSpec { workers }))
 }
 
 /// Arguments of a mount without options.
@@ -167,6 +173,8 @@ pub fn effects() -> Vec<Effect> {
         Effect::Mount { path },
         Effect::UpdateMount { path },
         Effect::Unmount { path },
+        Effect::AddWorkers { add: (0..256).step_by(2).collect(), at: i64::MAX },
+        Effect::DropWorkers { drop: (0..256).step_by(2).collect() },
     ]
 }
 
@@ -268,6 +276,12 @@ pub fn samples() -> Vec<Samples> {
             states: steps::<Sync>().into_iter().map(State::Sync).collect(),
             events: all(Sync::event_samples().into_iter().map(Event::Sync).collect()),
         },
+        Samples {
+            table: &ARMS[5],
+            spec: scale_out(3),
+            states: steps::<ScaleOut>().into_iter().map(State::ScaleOut).collect(),
+            events: all(ScaleOut::event_samples().into_iter().map(Event::ScaleOut).collect()),
+        },
     ]
 }
 
@@ -303,6 +317,11 @@ pub fn unmounting(spec: &OperationSpec, at: Unmount) -> Folded {
 /// A folded sync in one of its own steps.
 pub fn syncing(spec: &OperationSpec, at: Sync) -> Folded {
     folded(spec, State::Sync(Step::Arm(at)))
+}
+
+/// A folded scale-out in one of its own steps.
+pub fn scaling_out(spec: &OperationSpec, at: ScaleOut) -> Folded {
+    folded(spec, State::ScaleOut(Step::Arm(at)))
 }
 
 /// The record with an intent for `effect`, as the law lets it be taken.

@@ -11,7 +11,9 @@ use ratchet_state_machine::journal::{self, Entry, Record, Signature, replay};
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::lifecycle::{Change, Failure};
 use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::members::Numbers;
 use ratchet_state_machine::operation::mount::{Due, MountEvent};
+use ratchet_state_machine::operation::scale_out::ScaleOutEvent;
 use ratchet_state_machine::operation::sync::SyncEvent;
 use ratchet_state_machine::operation::{Event, free::FreeEvent, load::LoadEvent, unmount::UnmountEvent};
 use ratchet_state_machine::spec::OperationSpec;
@@ -49,6 +51,10 @@ const MOUNT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000003", "spec": {
 
 const UNMOUNT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000004", "spec": {
     "target": "cache", "operation": {"unmount": {"path": "/a", "recursive": true, "whenInUse": "Wait"}}}}"#;
+
+const SCALE_OUT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000006", "spec": {
+    "target": "cache", "operation": {"scaleOut": {"workers": 5}}
+}}"#;
 
 const SYNC: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000005", "spec": {
     "target": "cache", "operation": {"sync": {"paths": ["/a", "/b"]}}}}"#;
@@ -243,6 +249,39 @@ fn a_sync() -> Any<Writer> {
     Ok(w)
 }
 
+/// A scale-out whose workers did not come at first.
+fn a_scale_out() -> Any<Writer> {
+    let mut w = born(SCALE_OUT)?;
+    let add = || [2, 3, 4].into_iter().collect::<Numbers>();
+    let planned = |new| Event::ScaleOut(ScaleOutEvent::Planned { add: add(), at: 7, new });
+    let effect = || Effect::AddWorkers { add: add(), at: 7 };
+    w.write(planned(true), Some(effect()), None)?;
+    w.intended(effect())?;
+    w.write(Event::ScaleOut(ScaleOutEvent::Added {}), None, None)?;
+    w.write(Event::ScaleOut(ScaleOutEvent::Serving { capacity_bytes: 300 }), None, None)?;
+    w.shared(Shared::AttemptFailed { why: Failure::new("NotServing", "worker 4 is LOST") })?;
+    w.write(planned(false), None, None)?;
+    w.write(Event::ScaleOut(ScaleOutEvent::Serving { capacity_bytes: 300 }), None, None)?;
+    w.write(Event::ScaleOut(ScaleOutEvent::Proven { workers: 5, capacity_bytes: 500 }), None, None)?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
+/// A scale-out that is cancelled, and takes back what it has added.
+fn a_scale_out_taken_back() -> Any<Writer> {
+    let mut w = born(SCALE_OUT)?;
+    let add = || [2, 3, 4].into_iter().collect::<Numbers>();
+    let planned = Event::ScaleOut(ScaleOutEvent::Planned { add: add(), at: 7, new: true });
+    w.write(planned, Some(Effect::AddWorkers { add: add(), at: 7 }), None)?;
+    w.shared(Shared::CancelRequested { deleted: false })?;
+    w.intended(Effect::DropWorkers { drop: add() })?;
+    w.shared(Shared::Halted {})?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
 fn born(spec: &str) -> Any<Writer> {
     let mut w = Writer::new(spec)?;
     let plan = journal::plan_hash(&w.asked.spec)?;
@@ -300,8 +339,10 @@ fn a_mount_and_an_unmount_of_version_1_replay_and_are_still_written_like_that() 
 }
 
 #[test]
-fn a_sync_of_version_1_replays_and_is_still_written_like_that() -> Any<()> {
-    holds("sync-v1.jsonl", &a_sync()?)
+fn a_sync_and_scale_outs_of_version_1_replay_and_are_still_written_like_that() -> Any<()> {
+    holds("sync-v1.jsonl", &a_sync()?)?;
+    holds("scaleOut-v1.jsonl", &a_scale_out()?)?;
+    holds("scaleOut-back-v1.jsonl", &a_scale_out_taken_back()?)
 }
 
 #[test]

@@ -208,6 +208,7 @@ impl World {
             Query::LoadJob { path } => Answer::Job(self.job(path)),
             Query::Tree { paths } => Answer::Tree(self.tree(paths)),
             Query::Mounts { .. } => Answer::Mounts(self.mounts.clone()),
+            Query::Members => panic!("an engine is not asked about pods"),
         }
     }
 
@@ -279,6 +280,8 @@ impl World {
             Effect::CancelMetadata { .. }
             | Effect::Mount { .. }
             | Effect::UpdateMount { .. }
+            | Effect::AddWorkers { .. }
+            | Effect::DropWorkers { .. }
             | Effect::Unmount { .. } => Receipt::default(),
             Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => {
                 Receipt { attached: true, ..Receipt::default() }

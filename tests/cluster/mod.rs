@@ -16,6 +16,7 @@ pub mod controllers;
 pub mod fake;
 pub mod faults;
 pub mod legal;
+pub mod managed;
 pub mod own;
 pub mod stage;
 pub mod tree;

@@ -112,6 +112,11 @@ fn stopped(world: &World, member: usize) {
     match member {
         0 => world.cache_now().restart_master(),
         1..=WORKERS => {
+            let left = world.judge().sets.has_worker(member - 1) == Some(false);
+            let stays = there(world).is_some_and(|c| c.metadata.deletion_timestamp.is_none());
+            if left && stays {
+                world.judge().object(format!("worker {} served and was taken away", member - 1));
+            }
             world.disturb();
             world.cache_now().stop_worker(member - 1);
         }
@@ -218,6 +223,17 @@ pub fn happen(world: &World, happening: &Happening) {
     }
 }
 
+/// A scale-out is said to have succeeded: so many workers are there.
+pub fn succeeded(world: &World, object: &Value) {
+    let Some(wanted) = object["spec"]["operation"]["scaleOut"]["workers"].as_u64() else { return };
+    let revision = there(world).and_then(|c| c.status?.revision);
+    let have = revision.map_or(0, |r| r.workers.len() as u64);
+    if have < wanted {
+        let name = &object["metadata"]["name"];
+        world.judge().object(format!("{name}: succeeded with {have} of {wanted} workers"));
+    }
+}
+
 fn there(world: &World) -> Option<CacheCluster> {
     let all = world.server.objects("cacheclusters");
     all.iter().find_map(|c| serde_json::from_value(c.as_ref().clone()).ok())
@@ -300,6 +316,19 @@ pub fn in_the_end(world: &World, plan: &Plan) -> Vec<String> {
     if ours != 2 {
         let all: Vec<String> = configs.iter().map(|c| name(c)).collect();
         wrong.push(format!("the settings and what the cache is known by are {all:?}"));
+    }
+    let by_edits = |o: &Value| {
+        let owners = o["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        owners.into_iter().any(|o| o["kind"] == "CacheCluster")
+    };
+    let made = world.judge().all_operations().filter(|(_, o)| by_edits(o)).count();
+    if i64::try_from(made) != Ok(status.handled) {
+        wrong.push(format!("{} edits of the cache are handled, by {made} operations", status.handled));
+    }
+    let (spec, have) = (usize::try_from(managed.workers.replicas).unwrap_or(0), revision.workers.len());
+    let acted = status.facets.iter().any(|f| f.handled == spec.to_string());
+    if spec > have || (spec == have && !acted) {
+        wrong.push(format!("{spec} workers are asked for, there are {have}: {:?}", status.facets));
     }
     let differs = (&managed.version, &managed.properties)
         != (&revision.managed.version, &revision.managed.properties)

@@ -1,7 +1,7 @@
 //! What the StatefulSets of a managed cache may never be: each says what its revision says, and that never falls.
 
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// StatefulSets as the controllers wrote them.
 #[derive(Debug, Default)]
@@ -10,6 +10,10 @@ pub struct Written {
     all: BTreeMap<(String, i64), Value>,
     /// The newest revision that each was written from, by uid.
     newest: BTreeMap<String, i64>,
+    /// The revision of the cache, and its stage.
+    revision: (Value, String),
+    /// Tokens by which workers were changed.
+    tokens: BTreeSet<String>,
 }
 
 /// Uid, revision, and what that revision decides.
@@ -43,6 +47,49 @@ impl Written {
             return Err(format!("{name}: another template without another revision than {revision}"));
         }
         Ok(())
+    }
+
+    /// The status of the cache is written. Once it was ready, its workers change with a new number, by an operation whose
+    /// token has not changed them before and whose fence is above all.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn revise(&mut self, cluster: &Value) -> Result<(), String> {
+        let (revision, stage) = (&cluster["status"]["revision"], &cluster["status"]["setUp"]["stage"]);
+        let stage = stage.as_str().unwrap_or_default().to_owned();
+        let (old, was) = std::mem::replace(&mut self.revision, (revision.clone(), stage.clone()));
+        let fence = |r: &Value| {
+            let f = &r["by"]["fence"];
+            (f["epoch"].as_i64().unwrap_or(0), f["attempt"].as_i64().unwrap_or(0))
+        };
+        let number = |r: &Value| r["number"].as_i64().unwrap_or(0);
+        if was == "Ready" && stage != "Ready" {
+            return Err(format!("a cache that was ready is at {stage}"));
+        }
+        if was != "Ready" || old == *revision {
+            return Ok(());
+        }
+        if number(revision) != number(&old) + 1 {
+            return Err(format!("revision {} after {}", number(revision), number(&old)));
+        }
+        if fence(revision) <= fence(&old) {
+            return Err(format!(
+                "the fence of the revision went from {:?} to {:?}",
+                fence(&old),
+                fence(revision)
+            ));
+        }
+        let token = revision["by"]["token"].as_str().unwrap_or_default();
+        if !self.tokens.insert(token.to_owned()) {
+            return Err(format!("the members were changed twice by {token}"));
+        }
+        Ok(())
+    }
+
+    /// Whether the cache, as it was written last, has a worker of this number; `None` while it was never ready.
+    pub fn has_worker(&self, number: usize) -> Option<bool> {
+        let all = self.revision.0["workers"].as_array()?;
+        (self.revision.1 == "Ready").then(|| all.iter().any(|w| w.as_u64() == Some(number as u64)))
     }
 
     /// Whether a StatefulSet is as it was written.

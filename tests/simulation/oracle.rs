@@ -174,6 +174,11 @@ impl Oracle {
             "DataOperation" => self.operation(deleted, object, change.bytes.len(), now_ms),
             "TargetLock" => self.lock(deleted, object),
             "OperationJournal" => self.journal(deleted, object),
+            "CacheCluster" if !deleted => {
+                if let Err(why) = self.sets.revise(object) {
+                    self.object(why);
+                }
+            }
             "StatefulSet" if !deleted && !self.by_hand => {
                 if let Err(why) = self.sets.write(object) {
                     self.object(why);

@@ -337,6 +337,7 @@ impl World {
             return;
         }
         datasets::succeeded(self, object);
+        managed::succeeded(self, object);
         for arm in ["load", "free"] {
             let paths = object["spec"]["operation"][arm]["paths"].as_array().into_iter().flatten();
             let paths: Vec<String> = paths.filter_map(Value::as_str).map(str::to_owned).collect();

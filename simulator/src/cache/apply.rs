@@ -142,6 +142,8 @@ impl Core {
             Effect::Unmount { .. } => {
                 self.unmount(call.path).map_err(No::from).map(|()| (Receipt::default(), true))
             }
+            // Pods are not the engine's.
+            Effect::AddWorkers { .. } | Effect::DropWorkers { .. } => Ok((Receipt::default(), false)),
         }
     }
 

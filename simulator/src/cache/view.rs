@@ -58,6 +58,10 @@ impl Core {
             Query::LoadJob { path } => Ok(Answer::Job(self.job(path))),
             Query::Tree { paths } => self.tree(paths).map(Answer::Tree),
             Query::Mounts { count, .. } => self.table(count.as_deref()).map(Answer::Mounts),
+            Query::Members => {
+                let message = "an engine is not asked about pods".into();
+                Err(Trouble { kind: TroubleKind::Unsupported, message })
+            }
         }
     }
 

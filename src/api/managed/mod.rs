@@ -2,7 +2,7 @@
 
 mod status;
 
-pub use status::{Capability, Leaving, Revision, SetUp, Survival};
+pub use status::{Capability, Facet, Leaving, Revision, SetUp, Survival, WrittenBy};
 
 use super::cluster::Security;
 use ratchet_state_machine::spec::MountOption;

@@ -1,6 +1,7 @@
 //! What the status of a managed cache says of it.
 
 use super::{Managed, anything};
+use ratchet_state_machine::ids::{Fence, Token};
 use serde::{Deserialize, Serialize};
 
 /// What operations have made true of a managed cache. Its objects are rendered from this and from nothing else: a pod
@@ -16,6 +17,46 @@ pub struct Revision {
     /// The spec that it was made from.
     #[schemars(schema_with = "anything")]
     pub managed: Managed,
+    /// The operation that wrote it; absent where the set-up did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<WrittenBy>,
+}
+
+/// An operation's write of the revision. Its fence only grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WrittenBy {
+    /// Uid of the operation.
+    #[schemars(length(max = 64))]
+    pub operation: String,
+    /// The effect.
+    #[schemars(length(max = 32))]
+    pub what: String,
+    /// Names it, so that a repeat finds itself.
+    #[schemars(length(max = 64))]
+    pub token: Token,
+    /// Orders it among all others: a lower one is refused.
+    pub fence: Fence,
+}
+
+/// A part of the spec whose edits become operations.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Facet {
+    /// workers.
+    #[schemars(length(max = 32))]
+    pub name: String,
+    /// The value of the spec that was acted upon last, whatever came of it.
+    #[schemars(length(max = 64))]
+    pub handled: String,
+    /// The operation that it became; empty where none was needed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub operation: String,
+    /// Creating until the operation is known to be there, then its phase.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 32))]
+    pub phase: String,
 }
 
 /// How far the set-up is.
@@ -51,9 +92,27 @@ impl Capability {
     /// What may be done with a cache whose members nobody touches: work on its data, and why no more.
     #[must_use]
     pub fn data_only(why: &str) -> Vec<Self> {
-        let may = |name: &str| Self { name: name.into(), allowed: true, why: String::new() };
-        let not = |name: &str| Self { name: name.into(), allowed: false, why: why.into() };
-        vec![may("DataOperations"), may("Mounts"), not("ReplacePods"), not("ScaleWorkers"), not("Configure")]
+        Self::of(
+            &["DataOperations", "Mounts"],
+            &["AddWorkers", "RemoveWorkers", "ReplacePods", "Configure"],
+            why,
+        )
+    }
+
+    /// What may be done with a managed cache, and why no more.
+    #[must_use]
+    pub fn managed(why: &str) -> Vec<Self> {
+        Self::of(
+            &["DataOperations", "Mounts", "AddWorkers"],
+            &["RemoveWorkers", "ReplacePods", "Configure"],
+            why,
+        )
+    }
+
+    fn of(allowed: &[&str], not: &[&str], why: &str) -> Vec<Self> {
+        let may = |name: &&str| Self { name: (*name).into(), allowed: true, why: String::new() };
+        let not_yet = |name: &&str| Self { name: (*name).into(), allowed: false, why: why.into() };
+        allowed.iter().map(may).chain(not.iter().map(not_yet)).collect()
     }
 }
 

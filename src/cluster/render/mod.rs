@@ -94,7 +94,13 @@ pub struct RenderError(pub String);
 /// Names of the pods of a part.
 #[must_use]
 pub fn workers(owner: &Owner, revision: &Revision) -> Vec<String> {
-    revision.workers.iter().map(|id| format!("{}-worker-{id}-0", owner.name)).collect()
+    revision.workers.iter().map(|id| worker_pod(owner, *id)).collect()
+}
+
+/// Name of the pod of the worker of a number.
+#[must_use]
+pub fn worker_pod(owner: &Owner, number: i32) -> String {
+    format!("{}-worker-{number}-0", owner.name)
 }
 
 /// Names of the pods of a StatefulSet with several.
@@ -145,7 +151,7 @@ pub fn check_spec(owner: &Owner, managed: &Managed) -> Result<(), RenderError> {
             format!("the spec has {size} bytes; {MOST_BYTES} is the most: make the templates smaller");
         return Err(RenderError(message));
     }
-    let revision = Revision { number: 1, workers: vec![0], managed: managed.clone() };
+    let revision = Revision { number: 1, workers: vec![0], managed: managed.clone(), by: None };
     render(owner, &revision).map(drop)
 }
 

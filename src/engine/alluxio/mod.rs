@@ -280,6 +280,9 @@ impl Alluxio {
             Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
                 return Err(AlluxioError::Invalid { detail: "mounts are changed by themselves".into() });
             }
+            Effect::AddWorkers { .. } | Effect::DropWorkers { .. } => {
+                return Err(AlluxioError::Invalid { detail: "members are not changed by the engine".into() });
+            }
         };
         Ok(Some(receipt))
     }
@@ -350,6 +353,9 @@ impl Engine for Alluxio {
                 Query::LoadJob { path } => self.job(path).await.map(Answer::Job),
                 Query::Tree { paths } => self.tree(paths).await.map(Answer::Tree),
                 Query::Mounts { count, .. } => self.table(count.as_deref()).await.map(Answer::Mounts),
+                Query::Members => {
+                    Err(AlluxioError::Invalid { detail: "an engine is not asked about pods".into() })
+                }
             };
             answer.map_err(|e| trouble(&e))
         }

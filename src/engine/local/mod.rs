@@ -97,6 +97,9 @@ pub fn compare(cache: &Cache, call: &Call<'_>, path: &str) -> Result<String, Out
         | Effect::StopLoad { .. }
         | Effect::CancelMetadata { .. }
         | Effect::Free { .. } => return Ok(path.to_owned()),
+        Effect::AddWorkers { .. } | Effect::DropWorkers { .. } => {
+            return Err(refused("InvalidEffect", "members are not changed by the engine".into(), false));
+        }
     }
     let table = match cache.inspect(&Query::Mounts { count, secrets: false }) {
         Ok(Answer::Mounts(table)) => table,

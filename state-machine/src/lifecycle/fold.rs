@@ -203,7 +203,8 @@ impl Folded {
             | Event::Free(_)
             | Event::Mount(_)
             | Event::Unmount(_)
-            | Event::Sync(_) => {
+            | Event::Sync(_)
+            | Event::ScaleOut(_) => {
                 // A failed verification sends a load back a step: its count must survive the way forward.
                 if !stays && self.state.phase() != Phase::Running {
                     self.failures = 0;
@@ -242,7 +243,12 @@ impl Folded {
 /// Whether the effect of the persisted intent is accounted for by this event.
 const fn settles(event: &Event) -> bool {
     match event {
-        Event::Load(_) | Event::Free(_) | Event::Mount(_) | Event::Unmount(_) | Event::Sync(_) => true,
+        Event::Load(_)
+        | Event::Free(_)
+        | Event::Mount(_)
+        | Event::Unmount(_)
+        | Event::Sync(_)
+        | Event::ScaleOut(_) => true,
         Event::Shared(e) => match e {
             Shared::AttemptFailed { .. }
             | Shared::Halted {}

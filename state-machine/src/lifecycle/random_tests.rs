@@ -11,7 +11,7 @@ use crate::operation::load::Load;
 use crate::spec::{ArmSpec, MountOption, OperationSpec, RetryPolicy, SecretKey, Skip, ValueFrom};
 use crate::testing::engine::Fate;
 use crate::testing::world::World;
-use crate::testing::{free, load, mount, run_after, sync, unmount};
+use crate::testing::{free, load, mount, run_after, scale_out, sync, unmount};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -73,7 +73,12 @@ fn idle(w: &World, path: usize) -> bool {
         State::Load(
             Step::Pausing { .. } | Step::Cancelling { .. } | Step::Aborting { .. } | Step::Stuck { .. },
         ) => true,
-        State::Load(_) | State::Free(_) | State::Mount(_) | State::Unmount(_) | State::Sync(_) => false,
+        State::Load(_)
+        | State::Free(_)
+        | State::Mount(_)
+        | State::Unmount(_)
+        | State::Sync(_)
+        | State::ScaleOut(_) => false,
     };
     !started && w.engine.running(path).is_none()
 }
@@ -213,6 +218,11 @@ proptest! {
         let w = survive(w, moves);
         assert!(w.engine.mounts.at("/c").is_some(), "somebody else's mount is gone");
     }
+
+    #[test]
+    fn a_scale_out_survives_any_schedule(s in setting(), moves in proptest::collection::vec(any_move(), 0..70)) {
+        survive(world(scale_out(3), &s), moves);
+    }
 }
 
 fn mounted(path: &str, uri: &str) -> MountView {
@@ -247,6 +257,7 @@ fn without_faults_a_load_and_a_free_succeed_within_their_write_budget() {
         (mount("/a", "s3://a"), 5),
         (unmount("/a", false), 4),
         (sync(&["/a", "/b"]), 8),
+        (scale_out(2), 6),
     ] {
         let w = survive(World::new(spec), Vec::new());
         assert_eq!(w.record.folded.state.phase(), Phase::Succeeded);

@@ -37,7 +37,8 @@ fn says(op: &Folded, seen: &Observation) -> String {
                 | Event::Free(_)
                 | Event::Mount(_)
                 | Event::Unmount(_)
-                | Event::Sync(_) => String::new(),
+                | Event::Sync(_)
+                | Event::ScaleOut(_) => String::new(),
             };
             format!("{}{why}{}", event.name(), ride.unwrap_or_default())
         }

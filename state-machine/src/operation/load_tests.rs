@@ -50,7 +50,8 @@ fn says(spec: &OperationSpec, op: &Folded, seen: &Observation) -> String {
                 | Event::Free(_)
                 | Event::Mount(_)
                 | Event::Unmount(_)
-                | Event::Sync(_) => String::new(),
+                | Event::Sync(_)
+                | Event::ScaleOut(_) => String::new(),
             };
             format!("{}{why}{ride}", event.name())
         }

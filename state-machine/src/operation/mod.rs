@@ -7,6 +7,7 @@ pub mod arm;
 pub mod free;
 pub mod load;
 pub mod mount;
+pub mod scale_out;
 pub mod sync;
 pub mod unmount;
 
@@ -34,6 +35,8 @@ pub enum State {
     Unmount(Step<unmount::Unmount>),
     /// A sync.
     Sync(Step<sync::Sync>),
+    /// A scale-out.
+    ScaleOut(Step<scale_out::ScaleOut>),
 }
 
 /// A fact that moves an operation.
@@ -51,6 +54,8 @@ pub enum Event {
     Unmount(unmount::UnmountEvent),
     /// One of a sync.
     Sync(sync::SyncEvent),
+    /// One of a scale-out.
+    ScaleOut(scale_out::ScaleOutEvent),
 }
 
 /// Runs the same expression for whichever arm the state belongs to.
@@ -62,6 +67,7 @@ macro_rules! dispatch {
             $crate::operation::State::Mount($step) => $body,
             $crate::operation::State::Unmount($step) => $body,
             $crate::operation::State::Sync($step) => $body,
+            $crate::operation::State::ScaleOut($step) => $body,
         }
     };
 }
@@ -120,6 +126,15 @@ impl Known for sync::Sync {
     }
 }
 
+impl Known for scale_out::ScaleOut {
+    fn event(event: Self::Event) -> Event {
+        Event::ScaleOut(event)
+    }
+    fn state(step: Step<Self>) -> State {
+        State::ScaleOut(step)
+    }
+}
+
 /// The table of one arm.
 #[derive(Debug, Clone, Copy)]
 pub struct ArmTable {
@@ -142,6 +157,7 @@ pub const ARMS: &[ArmTable] = &[
     table::<mount::Mount>(),
     table::<unmount::Unmount>(),
     table::<sync::Sync>(),
+    table::<scale_out::ScaleOut>(),
 ];
 
 impl State {
@@ -154,6 +170,7 @@ impl State {
             ArmSpec::Mount(_) => Self::Mount(Step::born(after, approval)),
             ArmSpec::Unmount(_) => Self::Unmount(Step::born(after, approval)),
             ArmSpec::Sync(_) => Self::Sync(Step::born(after, approval)),
+            ArmSpec::ScaleOut(_) => Self::ScaleOut(Step::born(after, approval)),
         }
     }
 
@@ -166,6 +183,7 @@ impl State {
             Self::Mount(_) => mount::Mount::KIND,
             Self::Unmount(_) => unmount::Unmount::KIND,
             Self::Sync(_) => sync::Sync::KIND,
+            Self::ScaleOut(_) => scale_out::ScaleOut::KIND,
         }
     }
 
@@ -192,11 +210,13 @@ impl State {
             (Self::Mount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Mount),
             (Self::Unmount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Unmount),
             (Self::Sync(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Sync),
+            (Self::ScaleOut(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::ScaleOut),
             (Self::Load(s), Event::Load(e)) => s.on_arm(e.clone()).map(Self::Load),
             (Self::Free(s), Event::Free(e)) => s.on_arm(e.clone()).map(Self::Free),
             (Self::Mount(s), Event::Mount(e)) => s.on_arm(e.clone()).map(Self::Mount),
             (Self::Unmount(s), Event::Unmount(e)) => s.on_arm(e.clone()).map(Self::Unmount),
             (Self::Sync(s), Event::Sync(e)) => s.on_arm(e.clone()).map(Self::Sync),
+            (Self::ScaleOut(s), Event::ScaleOut(e)) => s.on_arm(e.clone()).map(Self::ScaleOut),
             (s, e) => Err(Illegal::because(s.step(), e.name(), "the event belongs to another operation")),
         }
     }
@@ -257,6 +277,7 @@ impl Event {
             Self::Mount(e) => mount::event_name(e),
             Self::Unmount(e) => unmount::event_name(e),
             Self::Sync(e) => sync::event_name(e),
+            Self::ScaleOut(e) => scale_out::event_name(e),
         }
     }
 
@@ -272,6 +293,7 @@ impl Event {
             Self::Mount(e) => serde_json::to_value(e),
             Self::Unmount(e) => serde_json::to_value(e),
             Self::Sync(e) => serde_json::to_value(e),
+            Self::ScaleOut(e) => serde_json::to_value(e),
         }?;
         let Value::Object(map) = tagged else { return Ok(Value::Null) };
         Ok(map.into_iter().next().map_or(Value::Null, |(_, data)| data))
@@ -292,6 +314,7 @@ impl Event {
             "mount" => serde_json::from_value(tagged()).map(Self::Mount),
             "unmount" => serde_json::from_value(tagged()).map(Self::Unmount),
             "sync" => serde_json::from_value(tagged()).map(Self::Sync),
+            "scaleOut" => serde_json::from_value(tagged()).map(Self::ScaleOut),
             other => Err(serde::de::Error::custom(format!("no operation is called {other:?}"))),
         }
     }

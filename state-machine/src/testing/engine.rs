@@ -6,6 +6,7 @@ use crate::effect::{
     TroubleKind,
 };
 use crate::ids::Nonce;
+use crate::members::{Known, MembersView, WorkerView, Written};
 use crate::mounts::{MountTable, MountView};
 use crate::spec::{ArmSpec, OperationSpec};
 use std::collections::BTreeMap;
@@ -79,13 +80,16 @@ pub struct Engine {
     pub foreign_stopped: bool,
     /// What is mounted.
     pub mounts: MountTable,
+    pub members: MembersView,
     /// What the operation under test asks for.
     spec: OperationSpec,
 }
 
 impl Engine {
     pub fn new(spec: &OperationSpec) -> Self {
-        let names = spec.operation.paths();
+        // An operation that works on no path has one all the same, for what others do.
+        let none = ["/none".to_owned()];
+        let names = Some(spec.operation.paths()).filter(|p| !p.is_empty()).unwrap_or(&none);
         let data = names.iter().map(|_| Data { bytes: 100, ..Data::default() }).collect();
         Self {
             now: 0,
@@ -103,6 +107,7 @@ impl Engine {
             landed: Vec::new(),
             foreign_stopped: false,
             mounts: MountTable::default(),
+            members: MembersView::default(),
             spec: spec.clone(),
         }
     }
@@ -201,6 +206,23 @@ impl Engine {
                 let next = self.mounts.next_to_unmount(&self.spec).ok().flatten().map(|m| m.path.clone());
                 self.mounts.mounts.retain(|m| Some(&m.path) != next.as_ref());
             }
+            Effect::AddWorkers { .. } if self.idle => {}
+            Effect::AddWorkers { add, .. } => {
+                let there = self.members.numbers();
+                let new = |number| WorkerView {
+                    number,
+                    ready: true,
+                    known: Known::Serves,
+                    capacity_bytes: 1,
+                    trouble: None,
+                };
+                self.members.workers.extend(add.iter().filter(|n| !there.contains(*n)).map(new));
+                self.members.written = Written::Added;
+            }
+            Effect::DropWorkers { drop } => {
+                self.members.workers.retain(|w| !drop.contains(w.number));
+                self.members.written = Written::Dropped;
+            }
         }
         self.settle(now);
         receipt
@@ -289,6 +311,7 @@ impl Engine {
             Query::LoadJob { path } => Answer::Job(self.job(path)),
             Query::Tree { .. } => Answer::Tree(self.tree()),
             Query::Mounts { .. } => Answer::Mounts(self.mounts.clone()),
+            Query::Members => Answer::Members(self.members.clone()),
         })
     }
 }

@@ -319,6 +319,10 @@ impl World {
                 }
                 ArmSpec::Free(_) => assert_eq!(tree.cached_bytes, 0),
                 ArmSpec::Sync(_) => assert!(self.engine.data.iter().all(|d| d.known)),
+                ArmSpec::ScaleOut(s) => {
+                    let serving = self.engine.members.workers.iter().filter(|w| w.serves()).count();
+                    assert_eq!(i64::try_from(serving), Ok(i64::from(s.workers)));
+                }
                 ArmSpec::Mount(m) => assert_eq!(self.engine.mounts.standing(m), Standing::AsWanted),
                 ArmSpec::Unmount(_) => assert_eq!(self.engine.mounts.next_to_unmount(&self.spec), Ok(None)),
             }

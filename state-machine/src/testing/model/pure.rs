@@ -299,6 +299,7 @@ fn call(intent: &Intent) -> Effects {
         Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
             panic!("the model has no mounts")
         }
+        Effect::AddWorkers { .. } | Effect::DropWorkers { .. } => panic!("the model has no members"),
     };
     let fence = (small(intent.fence.epoch), small(intent.fence.attempt));
     Effects { does, token: intent.token.0.parse().unwrap(), fence }
@@ -361,5 +362,6 @@ fn answer(query: &Query, engine: Engine) -> Answer {
         Query::LoadJob { .. } => Answer::Job(job),
         Query::Tree { .. } => Answer::Tree(tree),
         Query::Mounts { .. } => panic!("the model has no mounts"),
+        Query::Members => panic!("the model has no members"),
     }
 }

@@ -1,0 +1,191 @@
+//! Edits of a cache that serves become operations.
+//!
+//! ```text
+//!   spec value != handled value --over? compare with the revision--> status.facets (handled, name) --> one DataOperation
+//!        '-- the operation of the edit before is at work: it is cancelled first
+//! ```
+//!
+//! What decides is the value of the spec that was acted upon last, never that the cache differs from the spec: an
+//! operation that failed, or that somebody asked for by hand, is not undone or tried again by itself. As with Datasets the
+//! status names the operation before it is created.
+
+use super::{Stage, owner};
+use crate::api::cluster::CacheClusterStatus;
+use crate::api::managed::{Facet, Managed};
+use crate::api::{CacheCluster, DataOperation};
+use crate::cache::Key;
+use crate::controller::reply::Reply;
+use crate::controller::write::{self, Part};
+use crate::controller::{Ctx, cluster};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Api;
+use ratchet_state_machine::ids::hash;
+use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::spec::{ArmSpec, Control, OperationSpec, ScaleOutSpec};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The number of workers.
+pub const WORKERS: &str = "workers";
+/// Phase of a facet whose operation is noted and not known to be there yet.
+const CREATING: &str = "Creating";
+/// Operations of edits go a day after their end; their journals stay.
+const TTL_S: i64 = 86_400;
+
+/// What a set-up has acted upon.
+pub fn made(managed: &Managed) -> Vec<Facet> {
+    vec![Facet { name: WORKERS.into(), handled: managed.workers.replicas.to_string(), ..Facet::default() }]
+}
+
+/// The facet of a name.
+pub fn facet(status: &CacheClusterStatus, name: &str) -> Facet {
+    status.facets.iter().find(|f| f.name == name).cloned().unwrap_or_default()
+}
+
+/// The operation of a facet, where it is known.
+pub fn operation(ctx: &Ctx, cluster: &CacheCluster, facet: &Facet) -> Option<Arc<DataOperation>> {
+    let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
+    ctx.operations.get(&Key::new(namespace, facet.operation.as_str()))
+}
+
+/// Takes the next step of turning edits into operations; `None`: there is none to take now.
+pub async fn follow(
+    ctx: &Ctx,
+    cluster: &Arc<CacheCluster>,
+    managed: &Managed,
+    status: &CacheClusterStatus,
+    stage: Stage,
+) -> Option<Duration> {
+    let revision = status.revision.as_ref().filter(|_| stage == Stage::Ready)?;
+    let wanted = managed.workers.replicas.to_string();
+    if status.facets.iter().all(|f| f.name != WORKERS) {
+        // Set up by a version of Ratchet that noted none. Where an operation was at work since, nobody can say any more
+        // what the spec was then: as it is now it counts as acted upon.
+        let handled =
+            if revision.by.is_none() { revision.managed.workers.replicas.to_string() } else { wanted };
+        let mut noted = status.clone();
+        noted.facets.push(Facet { name: WORKERS.into(), handled, ..Facet::default() });
+        let written = cluster::show(ctx, cluster, &noted).await;
+        return Some(if written { Duration::ZERO } else { Duration::from_millis(200) });
+    }
+    let facet = facet(status, WORKERS);
+    let op = operation(ctx, cluster, &facet);
+    if op.is_none() && facet.phase == CREATING {
+        // Whoever noted it may have died. One that a newer edit has overtaken is created all the same: nobody else can
+        // take its name then.
+        let cancel = wanted != facet.handled;
+        let workers = facet.handled.parse().unwrap_or(managed.workers.replicas);
+        return create(ctx, cluster, &facet.operation, ScaleOutSpec { workers }, cancel).await;
+    }
+    if wanted == facet.handled {
+        return None;
+    }
+    if let Some(op) = op.filter(|o| !o.phase().is_some_and(Phase::terminal)) {
+        if !op.spec.control.cancel {
+            cancel(ctx, &op).await;
+        }
+        return None;
+    }
+    let have = i32::try_from(revision.workers.len()).unwrap_or(i32::MAX);
+    if managed.workers.replicas < have {
+        // There is no operation for it yet, and the status says so.
+        return None;
+    }
+    let mut next = Facet { name: WORKERS.into(), handled: wanted, ..Facet::default() };
+    let mut noted = status.clone();
+    if managed.workers.replicas > have {
+        next.operation = name(cluster, &next, status.handled);
+        next.phase = CREATING.into();
+        noted.handled += 1;
+    }
+    noted.facets.retain(|f| f.name != WORKERS);
+    noted.facets.push(next.clone());
+    if !cluster::show(ctx, cluster, &noted).await {
+        return Some(Duration::from_millis(200));
+    }
+    if next.operation.is_empty() {
+        return Some(Duration::ZERO);
+    }
+    create(ctx, cluster, &next.operation, ScaleOutSpec { workers: managed.workers.replicas }, false).await
+}
+
+/// The phases of the operations, as far as they are known.
+pub fn mirror(ctx: &Ctx, cluster: &CacheCluster, status: &mut CacheClusterStatus) {
+    for facet in &mut status.facets {
+        if let Some(op) = operation(ctx, cluster, facet) {
+            facet.phase = op.phase().map_or("Pending", Phase::name).into();
+        }
+    }
+}
+
+/// Who looks at the same status gives the same name.
+fn name(cluster: &CacheCluster, facet: &Facet, handled: i64) -> String {
+    let owner = owner(cluster);
+    let parts = [owner.uid.as_str(), &facet.name, &facet.handled, &handled.to_string()].join("\n");
+    let suffix: String =
+        hash(&[parts.as_bytes()]).chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    let stem: String = owner.name.chars().take(200).collect();
+    format!("{}-scaleout-{}", stem.trim_end_matches(['-', '.']), suffix.to_ascii_lowercase())
+}
+
+/// A newer edit takes the place of the one before.
+async fn cancel(ctx: &Ctx, op: &DataOperation) {
+    let api: Api<DataOperation> =
+        Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
+    let name = op.metadata.name.as_deref().unwrap_or_default();
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": op.uid()},
+        {"op": "replace", "path": "/spec/control/cancel", "value": true},
+    ]);
+    match write::patch(ctx, &api, Part::Main, name, &ops).await {
+        Ok(op) => ctx.changed_operation(&ctx.operations.replace(op)),
+        Err(reply) => tracing::info!(operation = name, ?reply, "it could not be cancelled yet"),
+    }
+}
+
+async fn create(
+    ctx: &Ctx,
+    cluster: &CacheCluster,
+    name: &str,
+    arm: ScaleOutSpec,
+    cancel: bool,
+) -> Option<Duration> {
+    let owner = owner(cluster);
+    let spec = OperationSpec {
+        ttl_after_finished_seconds: Some(TTL_S),
+        control: Control { cancel, ..Control::default() },
+        ..OperationSpec::on(&owner.name, ArmSpec::ScaleOut(arm))
+    };
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(owner.namespace.clone()),
+        finalizers: Some(vec![crate::api::FINALIZER.to_owned()]),
+        owner_references: Some(vec![OwnerReference {
+            api_version: crate::api::API_VERSION.into(),
+            kind: "CacheCluster".into(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]),
+        ..ObjectMeta::default()
+    };
+    let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), &owner.namespace);
+    let made = match write::create(ctx, &api, &DataOperation::new(metadata, spec, None)).await {
+        Ok(made) => made,
+        // It is there, or it may be.
+        Err(Reply::Conflict | Reply::Ambiguous(_)) => match write::get(ctx, &api, name).await {
+            Ok(Some(found)) => found,
+            Ok(None) | Err(_) => return Some(Duration::from_millis(500)),
+        },
+        // Nothing can be created any more, and nothing has to be.
+        Err(Reply::Terminating) => return None,
+        Err(reply) => {
+            tracing::warn!(operation = name, ?reply, "the operation of an edit could not be created yet");
+            return Some(Duration::from_secs(1));
+        }
+    };
+    ctx.changed_operation(&ctx.operations.replace(made));
+    Some(Duration::ZERO)
+}

@@ -1,0 +1,271 @@
+//! What operations see of the members of a managed cache, and what they write of them.
+//!
+//! ```text
+//!   revision (a consistent read) + pods (watched) + the engine's report --> MembersView --> a decision of an operation
+//!   intent --> read the CacheCluster: a higher fence? another revision? --> one patch guarded by that read --> render
+//! ```
+//!
+//! The revision is all that is written here: objects are made from it by whoever looks after the cluster. Each write
+//! carries the operation, its token and its fence, so that a repeat finds itself, and a late one finds a higher fence or
+//! another resourceVersion.
+
+use super::render::{self, Owner};
+use super::{owner, pods, stage_of};
+use crate::api::managed::{Managed, Revision, WrittenBy};
+use crate::api::{CacheCluster, DataOperation};
+use crate::cluster::Stage;
+use crate::controller::Ctx;
+use crate::controller::observe::Surroundings;
+use crate::controller::reply::Reply;
+use crate::controller::teeth::Mutation;
+use crate::controller::write::{self, Part};
+use crate::engine::{EngineInfo, window_closed};
+use kube::Api;
+use ratchet_state_machine::effect::{Answer, Effect, Intent, Outcome, Receipt, Trouble, TroubleKind};
+use ratchet_state_machine::members::{Known, MAX_WORKERS, MembersView, Numbers, WorkerView, Written};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How often a write is tried that others were faster than.
+const TRIES: usize = 4;
+
+fn api(ctx: &Ctx, op: &DataOperation) -> Api<CacheCluster> {
+    Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+fn trouble(kind: TroubleKind, message: impl Into<String>) -> Trouble {
+    Trouble { kind, message: message.into() }
+}
+
+/// The CacheCluster that an operation works on, by a consistent read; `None` when that one is gone.
+async fn read(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Option<CacheCluster>, Reply> {
+    let Some(known) = &around.cluster else { return Ok(None) };
+    let found = write::get(ctx, &api(ctx, op), &op.spec.target).await?;
+    Ok(found.filter(|c| c.metadata.uid == known.metadata.uid))
+}
+
+/// How the members of the operation's cache are.
+///
+/// # Errors
+/// [`Trouble`] when the API server or the cache does not answer.
+pub async fn answer(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Answer, Trouble> {
+    let cluster = match read(ctx, op, around).await {
+        Ok(Some(cluster)) => cluster,
+        // There is nothing to change any more, and nothing to take back.
+        Ok(None) => {
+            let foreign = Some(format!("the CacheCluster {} is gone", op.spec.target));
+            return Ok(Answer::Members(MembersView {
+                foreign,
+                written: Written::Dropped,
+                ..MembersView::default()
+            }));
+        }
+        Err(reply) => {
+            let message = format!("the CacheCluster cannot be read: {}", reply.name());
+            return Err(trouble(TroubleKind::Unknown, message));
+        }
+    };
+    let foreign = |why: &str| {
+        Ok(Answer::Members(MembersView { foreign: Some(why.to_owned()), ..MembersView::default() }))
+    };
+    if cluster.spec.managed.is_none() {
+        return foreign("the cache is attached: whoever runs its pods gives it more workers");
+    }
+    if !ctx.config.managed {
+        return foreign("this controller was started without the part that runs pods");
+    }
+    let status = cluster.status.clone().unwrap_or_default();
+    let stage = stage_of(&status);
+    let Some(revision) = status.revision else {
+        let set_up = Some(stage.name().to_owned());
+        return Ok(Answer::Members(MembersView { set_up, ..MembersView::default() }));
+    };
+    let Some(engine) = &around.engine else {
+        return Err(trouble(TroubleKind::Unreachable, "the CacheCluster has not been looked at yet"));
+    };
+    let info = engine.probe().await?;
+    let owner = owner(&cluster);
+    let workers = revision.workers.iter().map(|n| worker(ctx, &owner, &info, *n)).collect();
+    Ok(Answer::Members(MembersView {
+        foreign: None,
+        set_up: (stage != Stage::Ready).then(|| stage.name().to_owned()),
+        revision: revision.number,
+        written: written(&revision, op.uid()),
+        workers,
+    }))
+}
+
+/// What the operation has written last.
+fn written(revision: &Revision, uid: &str) -> Written {
+    match revision.by.as_ref().filter(|by| by.operation == uid) {
+        None => Written::Nothing,
+        Some(by) if by.what == DROP => Written::Dropped,
+        Some(_) => Written::Added,
+    }
+}
+
+/// Name of the effect that takes workers back.
+const DROP: &str = "dropWorkers";
+
+fn worker(ctx: &Ctx, owner: &Owner, info: &EngineInfo, number: i32) -> WorkerView {
+    let name = [render::worker_pod(owner, number)];
+    let pods = pods::of(ctx, owner, &name);
+    let outdated = |pod: &_| match pods::up_to_date(ctx, pod) {
+        Some(true) => None,
+        Some(false) | None => Some("is not known to be made from the template of its StatefulSet"),
+    };
+    let part = pods::part(&pods, &name, outdated);
+    let (known, capacity_bytes) = known(owner, info, number);
+    WorkerView { number, ready: part.ready == 1, known, capacity_bytes, trouble: part.trouble }
+}
+
+/// What the engine says of the worker of this number.
+fn known(owner: &Owner, info: &EngineInfo, number: i32) -> (Known, i64) {
+    let host = format!("{}:", render::worker_host(owner, &render::worker_pod(owner, number)));
+    let mut entries = info.members.iter().filter(|m| m.name.starts_with(&host)).peekable();
+    let Some(first) = entries.peek().map(|m| m.state.clone()) else { return (Known::No, 0) };
+    match entries.find(|m| m.state == "ACTIVE") {
+        Some(active) => (Known::Serves, active.capacity_bytes),
+        None => (Known::As(first), 0),
+    }
+}
+
+fn refused(reason: &str, message: impl Into<String>) -> Outcome {
+    Outcome::Refused { reason: reason.into(), message: message.into(), retryable: true }
+}
+
+/// Writes what an intent is about. Nothing is written after `send_before`.
+pub async fn perform(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    intent: &Intent,
+    send_before: Instant,
+) -> Outcome {
+    let mut unsure: Option<String> = None;
+    for _ in 0..TRIES {
+        let cluster = match read(ctx, op, around).await {
+            Ok(Some(cluster)) => cluster,
+            Ok(None) => return refused("TargetNotFound", "the CacheCluster is gone"),
+            Err(reply) => match unsure {
+                Some(detail) => return Outcome::Unknown { detail },
+                None => return refused("ApiServerUnavailable", reply.name()),
+            },
+        };
+        let next = match next(ctx, op, around, &cluster, intent).await {
+            Ok(next) => next,
+            Err(outcome) => return outcome,
+        };
+        if ctx.clock.instant() >= send_before {
+            return unsure.map_or_else(window_closed, |detail| Outcome::Unknown { detail });
+        }
+        let ops = json!([
+            {"op": "test", "path": "/metadata/uid", "value": cluster.metadata.uid},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": cluster.metadata.resource_version},
+            {"op": "add", "path": "/status/revision", "value": next},
+        ]);
+        match write::patch(ctx, &api(ctx, op), Part::Status, &op.spec.target, &ops).await {
+            Ok(written) => {
+                let key = crate::cache::Key::of(&written);
+                ctx.changed_cluster(&ctx.clusters.replace(written));
+                ctx.cluster_queue.add(key);
+                return Outcome::Done(Receipt::default());
+            }
+            // Somebody was faster, or nobody knows: what is there now decides.
+            Err(Reply::Conflict | Reply::Lost | Reply::Gone) => {}
+            Err(Reply::Ambiguous(why)) => unsure = Some(why),
+            Err(Reply::Busy(_)) => return refused("ApiServerBusy", "the API server asks for patience"),
+            Err(reply) => return refused("WriteRefused", reply.name()),
+        }
+    }
+    match unsure {
+        Some(detail) => Outcome::Unknown { detail },
+        None => refused("ObjectChanging", "others write the CacheCluster all the time"),
+    }
+}
+
+/// The revision as the effect wants it, or what there is to say without a write.
+async fn next(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    cluster: &CacheCluster,
+    intent: &Intent,
+) -> Result<Revision, Outcome> {
+    let status = cluster.status.clone().unwrap_or_default();
+    let Some(revision) = status.revision.clone() else {
+        return Err(refused("ClusterNotReady", "the set-up of the cache has not begun"));
+    };
+    if let Some(by) = &revision.by {
+        if by.token == intent.token {
+            return Err(Outcome::Done(Receipt { attached: true, ..Receipt::default() }));
+        }
+        if by.fence > intent.fence && !ctx.broken(Mutation::IgnoreRevisionFence) {
+            let message = format!("the revision carries the fence {}, this write {}", by.fence, intent.fence);
+            return Err(refused("Superseded", message));
+        }
+    }
+    let there: Numbers = revision.workers.iter().copied().collect();
+    let workers = match &intent.effect {
+        Effect::AddWorkers { add, at } => {
+            if stage_of(&status) != Stage::Ready {
+                return Err(refused("ClusterNotReady", "the cache is being set up anew"));
+            }
+            if revision.number != *at && !ctx.broken(Mutation::IgnoreRevisionFence) {
+                let message = format!("it was decided on revision {at}, and {} is there", revision.number);
+                return Err(refused("RevisionMoved", message));
+            }
+            there.with(add)
+        }
+        Effect::DropWorkers { drop } => {
+            nobody_serves(around, cluster, drop).await?;
+            there.iter().filter(|n| !drop.contains(*n)).collect()
+        }
+        other => return Err(refused("InvalidEffect", format!("{} is not for members", other.name()))),
+    };
+    if workers.is_empty() || workers.len() > usize::try_from(MAX_WORKERS).unwrap_or(0) {
+        return Err(refused("InvalidEffect", format!("a cache of {} workers", workers.len())));
+    }
+    let by = WrittenBy {
+        operation: op.uid().to_owned(),
+        what: intent.effect.name().to_owned(),
+        token: intent.token.clone(),
+        fence: intent.fence,
+    };
+    let mut managed: Managed = revision.managed.clone();
+    managed.workers.replicas = i32::try_from(workers.len()).unwrap_or(MAX_WORKERS);
+    Ok(Revision { number: revision.number + 1, workers: workers.iter().collect(), managed, by: Some(by) })
+}
+
+/// The last look before workers go: none of them is known to the cache.
+async fn nobody_serves(around: &Surroundings, cluster: &CacheCluster, drop: &Numbers) -> Result<(), Outcome> {
+    if drop.is_empty() {
+        return Ok(());
+    }
+    let Some(engine) = &around.engine else {
+        return Err(refused("EngineUnreachable", "nobody can say whether they serve"));
+    };
+    let info = engine.probe().await.map_err(|t| refused(t.kind.reason(), t.message))?;
+    let owner = owner(cluster);
+    match drop.iter().find(|n| known(&owner, &info, *n).0 != Known::No) {
+        Some(number) => Err(refused("KnownByNow", format!("the cache knows worker {number} by now"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a set that is not there may be made: whoever knows an older revision would bring back what an operation has
+/// taken out.
+pub async fn still_newest(ctx: &Ctx, cluster: &Arc<CacheCluster>, number: i64) -> bool {
+    let api: Api<CacheCluster> =
+        Api::namespaced(ctx.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default());
+    let name = cluster.metadata.name.as_deref().unwrap_or_default();
+    match write::get(ctx, &api, name).await {
+        Ok(Some(now)) => {
+            let newest =
+                now.status.as_ref().and_then(|s| s.revision.as_ref()).is_some_and(|r| r.number == number);
+            newest && now.metadata.uid == cluster.metadata.uid
+        }
+        Ok(None) | Err(_) => false,
+    }
+}
