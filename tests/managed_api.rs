@@ -13,6 +13,7 @@ use cluster::stage::Stage;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use ratchet::api::{CacheCluster, DataOperation};
 use serde_json::{Value, json};

@@ -222,7 +222,17 @@ async fn next(
             nobody_serves(around, cluster, drop).await?;
             there.iter().filter(|n| !drop.contains(*n)).collect()
         }
-        other => return Err(refused("InvalidEffect", format!("{} is not for members", other.name()))),
+        Effect::LoadMetadata { .. }
+        | Effect::SubmitLoad { .. }
+        | Effect::StopLoad { .. }
+        | Effect::CancelMetadata { .. }
+        | Effect::Free { .. }
+        | Effect::Mount { .. }
+        | Effect::UpdateMount { .. }
+        | Effect::Unmount { .. } => {
+            let message = format!("{} is not for members", intent.effect.name());
+            return Err(refused("InvalidEffect", message));
+        }
     };
     if workers.is_empty() || workers.len() > usize::try_from(MAX_WORKERS).unwrap_or(0) {
         return Err(refused("InvalidEffect", format!("a cache of {} workers", workers.len())));

@@ -5,7 +5,7 @@
 //!   controller --StatefulSets--> Runtime (pods, budgets) --a pod is ready--> its worker registers, its master answers
 //! ```
 
-use super::plan::{Happening, Plan};
+use super::plan::{Happening, Plan, SCALED_FROM};
 use super::rng::Rng;
 use super::run::path;
 use super::world::World;
@@ -112,7 +112,7 @@ fn stopped(world: &World, member: usize) {
     match member {
         0 => world.cache_now().restart_master(),
         1..=WORKERS => {
-            let left = world.judge().sets.has_worker(member - 1) == Some(false);
+            let left = world.judge().sets.taken(member - 1);
             let stays = there(world).is_some_and(|c| c.metadata.deletion_timestamp.is_none());
             if left && stays {
                 world.judge().object(format!("worker {} served and was taken away", member - 1));
@@ -143,7 +143,7 @@ pub fn cluster(plan: &Plan) -> Value {
     json!({"managed": {
         "version": "2.9.4",
         "masters": {"replicas": 1, "journal": {"volumeClaim": {"size": "1Gi"}}},
-        "workers": {"replicas": 2, "tiers": [volume]},
+        "workers": {"replicas": if plan.seed >= SCALED_FROM { 1 } else { 2 }, "tiers": [volume]},
         "rootStorage": {"uri": ROOT},
     }})
 }
@@ -159,6 +159,16 @@ pub fn draw(plan: &mut Plan) {
     let mut all = Vec::new();
     for _ in 0..rng.below(4) {
         all.push((rng.below(25_000), Happening::EditCluster(edit(&mut rng))));
+    }
+    if plan.seed >= SCALED_FROM {
+        let mut at = 8_000;
+        for _ in 0..rng.within(1, 4) {
+            at += rng.below(9_000);
+            all.push((
+                at,
+                Happening::EditCluster(json!({"workers": {"replicas": rng.within(1, WORKERS as u64)}})),
+            ));
+        }
     }
     for _ in 0..rng.below(5) {
         let (at, pod) = (rng.below(plan.calm_ms), *rng.pick(&PODS));
@@ -195,6 +205,7 @@ fn edit(rng: &mut Rng) -> Value {
 }
 
 /// Something happens to the cache or to its pods.
+#[allow(clippy::wildcard_enum_match_arm, reason = "nothing else happens here")]
 pub fn happen(world: &World, happening: &Happening) {
     let set = |name: &str| format!("/apis/apps/v1/namespaces/ns/statefulsets/{name}");
     match happening {

@@ -14,6 +14,8 @@ pub struct Written {
     revision: (Value, String),
     /// Tokens by which workers were changed.
     tokens: BTreeSet<String>,
+    /// Workers that an operation has taken out.
+    taken: BTreeSet<u64>,
 }
 
 /// Uid, revision, and what that revision decides.
@@ -79,6 +81,12 @@ impl Written {
                 fence(revision)
             ));
         }
+        let workers = |r: &Value| -> BTreeSet<u64> {
+            r["workers"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
+        };
+        let (had, has) = (workers(&old), workers(revision));
+        self.taken.retain(|w| !has.contains(w));
+        self.taken.extend(had.difference(&has));
         let token = revision["by"]["token"].as_str().unwrap_or_default();
         if !self.tokens.insert(token.to_owned()) {
             return Err(format!("the members were changed twice by {token}"));
@@ -86,10 +94,9 @@ impl Written {
         Ok(())
     }
 
-    /// Whether the cache, as it was written last, has a worker of this number; `None` while it was never ready.
-    pub fn has_worker(&self, number: usize) -> Option<bool> {
-        let all = self.revision.0["workers"].as_array()?;
-        (self.revision.1 == "Ready").then(|| all.iter().any(|w| w.as_u64() == Some(number as u64)))
+    /// Whether an operation has taken out the worker of this number.
+    pub fn taken(&self, number: usize) -> bool {
+        self.taken.contains(&(number as u64))
     }
 
     /// Whether a StatefulSet is as it was written.

@@ -235,6 +235,9 @@ pub const DATASETS_FROM: u64 = 20_000_000;
 /// From this seed on, the cache is a managed one, with pods.
 pub const MANAGED_FROM: u64 = 30_000_000;
 
+/// From this seed on, people also change the number of its workers.
+pub const SCALED_FROM: u64 = 40_000_000;
+
 impl Plan {
     /// One replica, nothing asked for, nothing that goes wrong.
     pub fn calm(seed: u64) -> Self {

@@ -41,7 +41,12 @@ fn says(spec: &OperationSpec, op: &Folded, seen: &Observation) -> String {
         Decision::Record { event: Event::ScaleOut(event), intend, .. } => {
             format!("{}{}", event_name(&event), ride(intend))
         }
-        other => panic!("{other:?}"),
+        other @ (Decision::Record { .. }
+        | Decision::Perform(_)
+        | Decision::TakeHold
+        | Decision::Release
+        | Decision::Seal
+        | Decision::Rest) => panic!("{other:?}"),
     }
 }
 
