@@ -192,15 +192,13 @@ fn provoked(mutation: Mutation, seed: u64) -> Plan {
             let happenings = vec![(0, Happening::Lag(1, lag, 20_000)), (at, Happening::EditCluster(edit))];
             Plan { managed: true, ..scene(seed, Vec::new(), happenings) }
         }
-        // An edit that is taken back while its first half is about to be written by a replica that is held up for a moment.
-        Mutation::IgnoreRevisionFence => {
-            let workers = |n: u64| Happening::EditCluster(serde_json::json!({"workers": {"replicas": n}}));
-            let happenings = vec![
-                (20_000, workers(3)),
-                (20_001 + seed % 60, Happening::Pause(usize::try_from(seed % 2).unwrap(), 1_500)),
-                (20_002 + seed % 60, workers(2)),
-            ];
-            Plan { managed: true, ..scene(seed, Vec::new(), happenings) }
+        // A deadline passes while nobody knows yet what became of the write.
+        Mutation::EndWithoutFence => {
+            let mut more = asked("scaleOut", Vec::new());
+            more.spec["operation"] = serde_json::json!({"scaleOut": {"workers": 3}});
+            more.spec["deadlineSeconds"] = serde_json::json!(2);
+            let api = Weather { late: 250, ..Weather::CALM };
+            Plan { managed: true, api, ..scene(seed, vec![later(20_000, 0, more)], Vec::new()) }
         }
         _ => Plan::of(seed),
     };

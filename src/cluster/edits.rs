@@ -7,7 +7,8 @@
 //!
 //! What decides is the value of the spec that was acted upon last, never that the cache differs from the spec: an
 //! operation that failed, or that somebody asked for by hand, is not undone or tried again by itself. As with Datasets the
-//! status names the operation before it is created.
+//! status names the operation before it is created. One that a newer edit overtakes is cancelled; past its irreversible
+//! point it goes on to its end, and then the newer edit is acted upon.
 
 use super::{Stage, owner};
 use crate::api::cluster::CacheClusterStatus;
@@ -29,7 +30,11 @@ use std::time::Duration;
 /// The number of workers.
 pub const WORKERS: &str = "workers";
 /// Phase of a facet whose operation is noted and not known to be there yet.
-const CREATING: &str = "Creating";
+pub const CREATING: &str = "Creating";
+/// Phase of a facet whose operation somebody deleted before its end was seen.
+pub const GONE: &str = "Gone";
+/// Value of a facet whose operation a newer edit has overtaken: none that a spec can have.
+const SUPERSEDED: &str = "superseded";
 /// Operations of edits go a day after their end; their journals stay.
 const TTL_S: i64 = 86_400;
 
@@ -66,22 +71,35 @@ pub async fn follow(
             if revision.by.is_none() { revision.managed.workers.replicas.to_string() } else { wanted };
         let mut noted = status.clone();
         noted.facets.push(Facet { name: WORKERS.into(), handled, ..Facet::default() });
-        let written = cluster::show(ctx, cluster, &noted).await;
-        return Some(if written { Duration::ZERO } else { Duration::from_millis(200) });
+        if !cluster::show(ctx, cluster, &noted).await {
+            return Some(Duration::from_millis(200));
+        }
+        // Definitions of an older version drop what they do not know; then nothing becomes an operation.
+        let now = ctx.clusters.get(&Key::of(&**cluster)).and_then(|c| c.status.clone());
+        let kept = now.is_some_and(|s| s.facets.iter().any(|f| f.name == WORKERS));
+        return kept.then_some(Duration::ZERO);
     }
     let facet = facet(status, WORKERS);
     let op = operation(ctx, cluster, &facet);
     if op.is_none() && facet.phase == CREATING {
         // Whoever noted it may have died. One that a newer edit has overtaken is created all the same: nobody else can
         // take its name then.
-        let cancel = wanted != facet.handled;
         let workers = facet.handled.parse().unwrap_or(managed.workers.replicas);
-        return create(ctx, cluster, &facet.operation, ScaleOutSpec { workers }, cancel).await;
+        let overtaken = facet.handled == SUPERSEDED;
+        return create(ctx, cluster, &facet.operation, ScaleOutSpec { workers }, overtaken).await;
     }
     if wanted == facet.handled {
         return None;
     }
     if let Some(op) = op.filter(|o| !o.phase().is_some_and(Phase::terminal)) {
+        if facet.handled != SUPERSEDED {
+            // From here on the edit counts as not acted upon, also if it is edited to and fro.
+            let mut noted = status.clone();
+            let own = noted.facets.iter_mut().filter(|f| f.name == WORKERS);
+            own.for_each(|f| f.handled = SUPERSEDED.into());
+            let written = cluster::show(ctx, cluster, &noted).await;
+            return Some(if written { Duration::ZERO } else { Duration::from_millis(200) });
+        }
         if !op.spec.control.cancel {
             cancel(ctx, &op).await;
         }
@@ -112,9 +130,12 @@ pub async fn follow(
 
 /// The phases of the operations, as far as they are known.
 pub fn mirror(ctx: &Ctx, cluster: &CacheCluster, status: &mut CacheClusterStatus) {
-    for facet in &mut status.facets {
-        if let Some(op) = operation(ctx, cluster, facet) {
-            facet.phase = op.phase().map_or("Pending", Phase::name).into();
+    for facet in status.facets.iter_mut().filter(|f| !f.operation.is_empty()) {
+        let over = Phase::ALL.iter().any(|p| p.terminal() && p.name() == facet.phase);
+        match operation(ctx, cluster, facet) {
+            Some(op) => facet.phase = op.phase().map_or("Pending", Phase::name).into(),
+            None if over || facet.phase == CREATING => {}
+            None => facet.phase = GONE.into(),
         }
     }
 }
@@ -177,13 +198,20 @@ async fn create(
         // It is there, or it may be.
         Err(Reply::Conflict | Reply::Ambiguous(_)) => match write::get(ctx, &api, name).await {
             Ok(Some(found)) => found,
-            Ok(None) | Err(_) => return Some(Duration::from_millis(500)),
+            Ok(None) | Err(_) => {
+                tracing::warn!(
+                    operation = name,
+                    "whether the operation of an edit is created is not known yet"
+                );
+                return None;
+            }
         },
         // Nothing can be created any more, and nothing has to be.
         Err(Reply::Terminating) => return None,
+        // However long that lasts, the cache is looked after meanwhile.
         Err(reply) => {
             tracing::warn!(operation = name, ?reply, "the operation of an edit could not be created yet");
-            return Some(Duration::from_secs(1));
+            return None;
         }
     };
     ctx.changed_operation(&ctx.operations.replace(made));

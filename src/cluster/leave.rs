@@ -25,7 +25,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Api, ResourceExt};
 use ratchet_state_machine::machine::Phase;
-use ratchet_state_machine::spec::{Approval, ArmSpec, Control, OperationSpec, RetryPolicy};
+use ratchet_state_machine::spec::{ArmSpec, OperationSpec};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,16 +174,10 @@ async fn create(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, name: &str) ->
         }
     };
     let spec = OperationSpec {
-        target: owner.name.clone(),
-        operation: arm,
-        run_after: Vec::new(),
         priority: 100,
         deadline_seconds: Some(FREE_LIMIT_S),
         stall_deadline_seconds: FREE_LIMIT_S,
-        retry_policy: RetryPolicy::default(),
-        ttl_after_finished_seconds: None,
-        approval: Approval::default(),
-        control: Control::default(),
+        ..OperationSpec::on(&owner.name, arm)
     };
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
@@ -267,7 +261,7 @@ async fn drop_claims(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner) -> Result
                     continue;
                 }
                 let uid = claim.uid().unwrap_or_default();
-                write::delete(ctx, &api, &name, &uid)
+                write::delete(ctx, &api, &name, &uid, None)
                     .await
                     .map_err(|r| format!("claim {name}: {}", r.name()))?;
             }
@@ -284,7 +278,7 @@ async fn drop_lock(ctx: &Ctx, owner: &Owner) -> Result<(), String> {
             continue;
         }
         let uid = lock.metadata.uid.clone().unwrap_or_default();
-        match write::delete(ctx, &locks, &lock.name_any(), &uid).await {
+        match write::delete(ctx, &locks, &lock.name_any(), &uid, None).await {
             Ok(()) | Err(Reply::Gone) => {}
             Err(reply) => return Err(format!("the lock {}: {}", lock.name_any(), reply.name())),
         }

@@ -38,11 +38,24 @@ fn trouble(kind: TroubleKind, message: impl Into<String>) -> Trouble {
     Trouble { kind, message: message.into() }
 }
 
-/// The CacheCluster that an operation works on, by a consistent read; `None` when that one is gone.
-async fn read(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Option<CacheCluster>, Reply> {
-    let Some(known) = &around.cluster else { return Ok(None) };
+/// The CacheCluster that an operation works on, by a consistent read.
+enum Found {
+    /// It is there.
+    Here(Box<CacheCluster>),
+    /// That one is gone: there is nothing to change any more, and nothing of it can land.
+    Gone,
+    /// It is there and not known here yet.
+    Unknown,
+}
+
+async fn read(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Found, Reply> {
     let found = write::get(ctx, &api(ctx, op), &op.spec.target).await?;
-    Ok(found.filter(|c| c.metadata.uid == known.metadata.uid))
+    Ok(match (found, &around.cluster) {
+        (None, _) => Found::Gone,
+        (Some(_), None) => Found::Unknown,
+        (Some(now), Some(known)) if now.metadata.uid == known.metadata.uid => Found::Here(Box::new(now)),
+        (Some(_), Some(_)) => Found::Gone,
+    })
 }
 
 /// How the members of the operation's cache are.
@@ -51,15 +64,17 @@ async fn read(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Op
 /// [`Trouble`] when the API server or the cache does not answer.
 pub async fn answer(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Answer, Trouble> {
     let cluster = match read(ctx, op, around).await {
-        Ok(Some(cluster)) => cluster,
-        // There is nothing to change any more, and nothing to take back.
-        Ok(None) => {
+        Ok(Found::Here(cluster)) => *cluster,
+        Ok(Found::Gone) => {
             let foreign = Some(format!("the CacheCluster {} is gone", op.spec.target));
             return Ok(Answer::Members(MembersView {
                 foreign,
-                written: Written::Dropped,
+                written: Written::Fenced,
                 ..MembersView::default()
             }));
+        }
+        Ok(Found::Unknown) => {
+            return Err(trouble(TroubleKind::NotReady, "the CacheCluster has not been looked at yet"));
         }
         Err(reply) => {
             let message = format!("the CacheCluster cannot be read: {}", reply.name());
@@ -91,7 +106,11 @@ pub async fn answer(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Res
         foreign: None,
         set_up: (stage != Stage::Ready).then(|| stage.name().to_owned()),
         revision: revision.number,
-        written: written(&revision, op.uid()),
+        written: if ctx.broken(Mutation::EndWithoutFence) {
+            Written::Fenced
+        } else {
+            written(&revision, op.uid())
+        },
         workers,
     }))
 }
@@ -100,13 +119,13 @@ pub async fn answer(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Res
 fn written(revision: &Revision, uid: &str) -> Written {
     match revision.by.as_ref().filter(|by| by.operation == uid) {
         None => Written::Nothing,
-        Some(by) if by.what == DROP => Written::Dropped,
+        Some(by) if by.what == FENCE => Written::Fenced,
         Some(_) => Written::Added,
     }
 }
 
-/// Name of the effect that takes workers back.
-const DROP: &str = "dropWorkers";
+/// Name of the effect that raises the fence alone.
+const FENCE: &str = "fenceMembers";
 
 fn worker(ctx: &Ctx, owner: &Owner, info: &EngineInfo, number: i32) -> WorkerView {
     let name = [render::worker_pod(owner, number)];
@@ -135,7 +154,8 @@ fn refused(reason: &str, message: impl Into<String>) -> Outcome {
     Outcome::Refused { reason: reason.into(), message: message.into(), retryable: true }
 }
 
-/// Writes what an intent is about. Nothing is written after `send_before`.
+/// Writes what an intent is about. Nothing is written after `send_before`. Once one of the tries may have been carried out,
+/// nothing but a read says how it stands.
 pub async fn perform(
     ctx: &Ctx,
     op: &DataOperation,
@@ -145,54 +165,74 @@ pub async fn perform(
 ) -> Outcome {
     let mut unsure: Option<String> = None;
     for _ in 0..TRIES {
-        let cluster = match read(ctx, op, around).await {
-            Ok(Some(cluster)) => cluster,
-            Ok(None) => return refused("TargetNotFound", "the CacheCluster is gone"),
-            Err(reply) => match unsure {
-                Some(detail) => return Outcome::Unknown { detail },
-                None => return refused("ApiServerUnavailable", reply.name()),
-            },
-        };
-        let next = match next(ctx, op, around, &cluster, intent).await {
-            Ok(next) => next,
-            Err(outcome) => return outcome,
-        };
-        if ctx.clock.instant() >= send_before {
-            return unsure.map_or_else(window_closed, |detail| Outcome::Unknown { detail });
-        }
-        let ops = json!([
-            {"op": "test", "path": "/metadata/uid", "value": cluster.metadata.uid},
-            {"op": "replace", "path": "/metadata/resourceVersion", "value": cluster.metadata.resource_version},
-            {"op": "add", "path": "/status/revision", "value": next},
-        ]);
-        match write::patch(ctx, &api(ctx, op), Part::Status, &op.spec.target, &ops).await {
-            Ok(written) => {
-                let key = crate::cache::Key::of(&written);
-                ctx.changed_cluster(&ctx.clusters.replace(written));
-                ctx.cluster_queue.add(key);
-                return Outcome::Done(Receipt::default());
-            }
-            // Somebody was faster, or nobody knows: what is there now decides.
-            Err(Reply::Conflict | Reply::Lost | Reply::Gone) => {}
-            Err(Reply::Ambiguous(why)) => unsure = Some(why),
-            Err(Reply::Busy(_)) => return refused("ApiServerBusy", "the API server asks for patience"),
-            Err(reply) => return refused("WriteRefused", reply.name()),
+        let tried = attempt(ctx, op, around, intent, send_before).await;
+        match tried {
+            Tried::Done(receipt) => return Outcome::Done(receipt),
+            Tried::Again => {}
+            Tried::Unsure(why) => unsure = Some(why),
+            Tried::Not(outcome) => return unsure.map_or(outcome, |detail| Outcome::Unknown { detail }),
         }
     }
-    match unsure {
-        Some(detail) => Outcome::Unknown { detail },
-        None => refused("ObjectChanging", "others write the CacheCluster all the time"),
+    let outcome = refused("ObjectChanging", "others write the CacheCluster all the time");
+    unsure.map_or(outcome, |detail| Outcome::Unknown { detail })
+}
+
+/// What became of one try.
+enum Tried {
+    /// It stands.
+    Done(Receipt),
+    /// Somebody was faster: what is there now decides.
+    Again,
+    /// Nobody knows; the next read tells.
+    Unsure(String),
+    /// This try changed nothing, and another one will not either.
+    Not(Outcome),
+}
+
+async fn attempt(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    intent: &Intent,
+    send_before: Instant,
+) -> Tried {
+    let cluster = match read(ctx, op, around).await {
+        Ok(Found::Here(cluster)) => *cluster,
+        Ok(Found::Gone) => return Tried::Not(refused("TargetNotFound", "the CacheCluster is gone")),
+        Ok(Found::Unknown) => {
+            return Tried::Not(refused("TargetUnknown", "the CacheCluster has not been looked at yet"));
+        }
+        Err(reply) => return Tried::Not(refused("ApiServerUnavailable", reply.name())),
+    };
+    let next = match next(op, &cluster, intent) {
+        Ok(next) => next,
+        Err(Outcome::Done(receipt)) => return Tried::Done(receipt),
+        Err(outcome) => return Tried::Not(outcome),
+    };
+    if ctx.clock.instant() >= send_before {
+        return Tried::Not(window_closed());
+    }
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": cluster.metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": cluster.metadata.resource_version},
+        {"op": "add", "path": "/status/revision", "value": next},
+    ]);
+    match write::patch(ctx, &api(ctx, op), Part::Status, &op.spec.target, &ops).await {
+        Ok(written) => {
+            let key = crate::cache::Key::of(&written);
+            ctx.changed_cluster(&ctx.clusters.replace(written));
+            ctx.cluster_queue.add(key);
+            Tried::Done(Receipt::default())
+        }
+        Err(Reply::Conflict | Reply::Lost | Reply::Gone) => Tried::Again,
+        Err(Reply::Ambiguous(why)) => Tried::Unsure(why),
+        Err(Reply::Busy(_)) => Tried::Not(refused("ApiServerBusy", "the API server asks for patience")),
+        Err(reply) => Tried::Not(refused("WriteRefused", reply.name())),
     }
 }
 
 /// The revision as the effect wants it, or what there is to say without a write.
-async fn next(
-    ctx: &Ctx,
-    op: &DataOperation,
-    around: &Surroundings,
-    cluster: &CacheCluster,
-    intent: &Intent,
-) -> Result<Revision, Outcome> {
+fn next(ctx: &Ctx, op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<Revision, Outcome> {
     let status = cluster.status.clone().unwrap_or_default();
     let Some(revision) = status.revision.clone() else {
         return Err(refused("ClusterNotReady", "the set-up of the cache has not begun"));
@@ -201,7 +241,7 @@ async fn next(
         if by.token == intent.token {
             return Err(Outcome::Done(Receipt { attached: true, ..Receipt::default() }));
         }
-        if by.fence > intent.fence && !ctx.broken(Mutation::IgnoreRevisionFence) {
+        if by.fence > intent.fence {
             let message = format!("the revision carries the fence {}, this write {}", by.fence, intent.fence);
             return Err(refused("Superseded", message));
         }
@@ -212,16 +252,13 @@ async fn next(
             if stage_of(&status) != Stage::Ready {
                 return Err(refused("ClusterNotReady", "the cache is being set up anew"));
             }
-            if revision.number != *at && !ctx.broken(Mutation::IgnoreRevisionFence) {
+            if revision.number != *at {
                 let message = format!("it was decided on revision {at}, and {} is there", revision.number);
                 return Err(refused("RevisionMoved", message));
             }
             there.with(add)
         }
-        Effect::DropWorkers { drop } => {
-            nobody_serves(around, cluster, drop).await?;
-            there.iter().filter(|n| !drop.contains(*n)).collect()
-        }
+        Effect::FenceMembers {} => there,
         Effect::LoadMetadata { .. }
         | Effect::SubmitLoad { .. }
         | Effect::StopLoad { .. }
@@ -246,22 +283,6 @@ async fn next(
     let mut managed: Managed = revision.managed.clone();
     managed.workers.replicas = i32::try_from(workers.len()).unwrap_or(MAX_WORKERS);
     Ok(Revision { number: revision.number + 1, workers: workers.iter().collect(), managed, by: Some(by) })
-}
-
-/// The last look before workers go: none of them is known to the cache.
-async fn nobody_serves(around: &Surroundings, cluster: &CacheCluster, drop: &Numbers) -> Result<(), Outcome> {
-    if drop.is_empty() {
-        return Ok(());
-    }
-    let Some(engine) = &around.engine else {
-        return Err(refused("EngineUnreachable", "nobody can say whether they serve"));
-    };
-    let info = engine.probe().await.map_err(|t| refused(t.kind.reason(), t.message))?;
-    let owner = owner(cluster);
-    match drop.iter().find(|n| known(&owner, &info, *n).0 != Known::No) {
-        Some(number) => Err(refused("KnownByNow", format!("the cache knows worker {number} by now"))),
-        None => Ok(()),
-    }
 }
 
 /// Whether a set that is not there may be made: whoever knows an older revision would bring back what an operation has

@@ -147,9 +147,8 @@ fn workers_not_applied(
     }
     let facet = edits::facet(status, edits::WORKERS);
     let named = format!("workers.replicas is {wanted}, and the cache has {have}");
-    let under_way = !facet.operation.is_empty()
-        && edits::operation(ctx, cluster, &facet).is_none_or(|o| !o.phase().is_some_and(Phase::terminal))
-        && !Phase::ALL.iter().any(|p| p.terminal() && p.name() == facet.phase);
+    let over = |name: &str| Phase::ALL.iter().any(|p| p.terminal() && p.name() == name);
+    let under_way = !facet.operation.is_empty() && facet.phase != edits::GONE && !over(&facet.phase);
     if facet.handled != wanted.to_string() {
         return Some(match under_way {
             true => ("Superseding", format!("{named}: {} is ended first", facet.operation)),
@@ -158,8 +157,14 @@ fn workers_not_applied(
         });
     }
     Some(match (under_way, facet.phase.as_str()) {
+        (true, edits::CREATING) => {
+            ("OperationPending", format!("{named}: {} is being created", facet.operation))
+        }
         (true, _) => ("OperationRunning", format!("{named}: {} is at work", facet.operation)),
         (false, "Succeeded" | "") => ("ChangedByOperation", format!("{named}: an operation has made it so")),
+        (false, edits::GONE) => {
+            ("OperationGone", format!("{named}: {} was deleted before its end was seen", facet.operation))
+        }
         (false, phase) => {
             let again = "edit it again, or create an operation of your own";
             ("OperationFailed", format!("{named}: {} ended {phase}; {again}", facet.operation))

@@ -80,7 +80,8 @@ where
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &owner.namespace);
     let uid = object.uid().unwrap_or_default();
-    let deleted = write::delete(ctx, &api, &object.name_any(), &uid).await;
+    // One that an operation has taken up since is another one.
+    let deleted = write::delete(ctx, &api, &object.name_any(), &uid, object.resource_version()).await;
     if let Err(reply) = &deleted {
         tracing::warn!(object = object.name_any(), ?reply, "it could not be removed yet");
     }

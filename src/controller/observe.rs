@@ -334,6 +334,9 @@ fn lock_view(ctx: &Ctx, op: &DataOperation, record: &Record, around: &Surroundin
     }
 }
 
+/// How long another process gets to finish its write to Kubernetes, in milliseconds.
+const POLITE_MS: i64 = 1_500;
+
 /// A write to Kubernetes.
 const KUBERNETES: EffectTraits =
     EffectTraits { class: EffectClass::Kubernetes, call_timeout_ms: 0, longest_delay_ms: 0 };
@@ -353,8 +356,9 @@ fn intent_view(
         return IntentView::None;
     };
     let now = ctx.clock.instant();
-    // What guards a write to Kubernetes is in the object that it writes: nobody has to wait for it.
-    let window = if intent.effect.of_kubernetes() { 0 } else { intent.send_for_ms };
+    // What guards a write to Kubernetes is in the object that it writes: nobody has to wait for it. That others get a
+    // moment to finish theirs saves writes.
+    let window = if intent.effect.of_kubernetes() { POLITE_MS } else { intent.send_for_ms };
     let traits = if intent.effect.of_kubernetes() { Some(KUBERNETES) } else { traits };
     let landing =
         traits.map_or(ctx.config.unknown_effect_ms, |t| t.call_timeout_ms.saturating_add(t.longest_delay_ms));

@@ -3,7 +3,7 @@
 
 use super::commit::{self, CommitError, Committed};
 use super::hold::{self, Held};
-use super::memory::{Memory, Sent};
+use super::memory::{Memory, OwnIntent, Sent};
 use super::observe::{self, Surroundings};
 use super::teeth::Mutation;
 use super::{Ctx, finish, publish, seal, secrets};
@@ -203,17 +203,25 @@ async fn act_first(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect:
 /// Sends the effect of an intent that this process wrote, if its window is still open.
 async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &Intent, memory: &mut Memory) {
     let Some(own) = memory.own.as_mut().filter(|o| o.nonce == intent.nonce) else { return };
+    let at = ctx.clock.instant();
+    let late = crate::clock::ms_between(own.patched_at, at) >= intent.send_for_ms;
+    if late && !ctx.broken(Mutation::SendLate) {
+        return;
+    }
+    if intent.effect.of_kubernetes() {
+        own.sent = Sent::At(at);
+        let window = Duration::from_millis(u64::try_from(intent.send_for_ms).unwrap_or(0));
+        let send_before = own.patched_at + window;
+        let outcome = cluster::members::perform(ctx, op, around, intent, send_before).await;
+        answered(ctx, op, intent, own, outcome);
+        return;
+    }
     let Some(engine) = &around.engine else {
         let message = "the CacheCluster is gone".into();
         own.sent =
             Sent::Answered(Outcome::Refused { reason: "TargetNotFound".into(), message, retryable: true });
         return;
     };
-    let at = ctx.clock.instant();
-    let late = crate::clock::ms_between(own.patched_at, at) >= intent.send_for_ms;
-    if late && !ctx.broken(Mutation::SendLate) {
-        return;
-    }
     let secrets = match secrets::of(ctx, op, &intent.effect).await {
         Ok(secrets) => secrets,
         // Nothing was sent.
@@ -233,11 +241,12 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         send_before,
         secrets: &secrets,
     };
-    let outcome = if intent.effect.of_kubernetes() {
-        cluster::members::perform(ctx, op, around, intent, send_before).await
-    } else {
-        engine.perform(call).await
-    };
+    let outcome = engine.perform(call).await;
+    answered(ctx, op, intent, own, outcome);
+}
+
+/// Notes what became of an effect.
+fn answered(ctx: &Ctx, op: &DataOperation, intent: &Intent, own: &mut OwnIntent, outcome: Outcome) {
     ctx.metrics.effect(intent.effect.name(), &outcome);
     own.sent = match outcome {
         Outcome::Unknown { detail } if ctx.broken(Mutation::TimeoutIsFailure) => {

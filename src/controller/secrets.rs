@@ -44,7 +44,7 @@ pub async fn of(ctx: &Ctx, op: &DataOperation, effect: &Effect) -> Result<Secret
         | Effect::CancelMetadata { .. }
         | Effect::Free { .. }
         | Effect::AddWorkers { .. }
-        | Effect::DropWorkers { .. }
+        | Effect::FenceMembers {}
         | Effect::Unmount { .. } => Ok(Secrets::default()),
     }
 }

@@ -58,8 +58,8 @@ pub enum Mutation {
     OlderRevision,
     /// While a cache is set up, pods that were made before an edit count as those that are wanted.
     CountOutdated,
-    /// A write of the members heeds neither a higher fence nor another revision than it was decided on.
-    IgnoreRevisionFence,
+    /// An operation on members ends without raising the fence of what it may still have on its way.
+    EndWithoutFence,
 }
 
 impl Mutation {
@@ -90,7 +90,7 @@ impl Mutation {
         Self::RenderFromSpec,
         Self::OlderRevision,
         Self::CountOutdated,
-        Self::IgnoreRevisionFence,
+        Self::EndWithoutFence,
     ];
 }
 

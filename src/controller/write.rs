@@ -77,17 +77,24 @@ where
     send(ctx, request, "application/json", body).await
 }
 
-/// Deletes an object if it is the one with this uid, once; what it owns goes after it.
+/// Deletes an object if it is the one with this uid, once; what it owns goes after it. `version`: only if it is still as it
+/// was then.
 ///
 /// # Errors
 /// What the reply means; that it is gone already is none.
-pub async fn delete<K>(ctx: &Ctx, api: &Api<K>, name: &str, uid: &str) -> Result<(), Reply>
+pub async fn delete<K>(
+    ctx: &Ctx,
+    api: &Api<K>,
+    name: &str,
+    uid: &str,
+    version: Option<String>,
+) -> Result<(), Reply>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Background),
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: version }),
         ..DeleteParams::default()
     };
     match judge(ctx, tokio::time::timeout(ctx.config.api_timeout, api.delete(name, &params)).await) {

@@ -28,7 +28,7 @@ use kube::Api;
 use plan::Due;
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::spec::{
-    Approval, ArmSpec, Control, Ended, OperationSpec, RetryPolicy, RunAfter, paths_overlap, uris_overlap,
+    ArmSpec, Control, Ended, OperationSpec, RunAfter, paths_overlap, uris_overlap,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -303,16 +303,10 @@ async fn create(
         .then(|| RunAfter { name: after.to_owned(), on: Ended::Finished })
         .filter(|r| r.name != name);
     let spec = OperationSpec {
-        target: dataset.spec.cluster.clone(),
-        operation: due.arm.clone(),
         run_after: run_after.into_iter().collect(),
-        priority: 0,
-        deadline_seconds: None,
-        stall_deadline_seconds: 600,
-        retry_policy: RetryPolicy::default(),
         ttl_after_finished_seconds: Some(TTL_S),
-        approval: Approval::default(),
         control,
+        ..OperationSpec::on(&dataset.spec.cluster, due.arm.clone())
     };
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),

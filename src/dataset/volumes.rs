@@ -324,7 +324,7 @@ where
 {
     let (name, uid) = (object.name_any(), object.uid().unwrap_or_default());
     if object.meta().deletion_timestamp.is_none()
-        && let Err(reply) = write::delete(ctx, api, &name, &uid).await
+        && let Err(reply) = write::delete(ctx, api, &name, &uid, None).await
     {
         tracing::info!(name, ?reply, "it could not be deleted yet");
         return;

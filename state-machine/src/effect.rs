@@ -65,12 +65,9 @@ pub enum Effect {
         /// Number of the revision that this was decided on: another one is refused.
         at: i64,
     },
-    /// Take workers that the engine has never heard of out of the revision (as above), and raise its fence whether or not
-    /// there are any. A repeat finds them gone.
-    DropWorkers {
-        /// Which.
-        drop: Numbers,
-    },
+    /// Raise the fence of the revision and change nothing else (as above): no write of its members that was sent before can
+    /// land any more. A repeat finds its token there.
+    FenceMembers {},
 }
 
 impl Effect {
@@ -86,7 +83,7 @@ impl Effect {
             | Self::Mount { path }
             | Self::UpdateMount { path }
             | Self::Unmount { path } => path,
-            Self::AddWorkers { .. } | Self::DropWorkers { .. } => return None,
+            Self::AddWorkers { .. } | Self::FenceMembers {} => return None,
         };
         spec.operation.paths().get(*path).map(String::as_str)
     }
@@ -95,7 +92,7 @@ impl Effect {
     #[must_use]
     pub const fn of_kubernetes(&self) -> bool {
         match self {
-            Self::AddWorkers { .. } | Self::DropWorkers { .. } => true,
+            Self::AddWorkers { .. } | Self::FenceMembers {} => true,
             Self::LoadMetadata { .. }
             | Self::SubmitLoad { .. }
             | Self::StopLoad { .. }
@@ -111,7 +108,7 @@ impl Effect {
     #[must_use]
     pub const fn stops(&self) -> bool {
         match self {
-            Self::StopLoad { .. } | Self::CancelMetadata { .. } | Self::DropWorkers { .. } => true,
+            Self::StopLoad { .. } | Self::CancelMetadata { .. } | Self::FenceMembers {} => true,
             Self::AddWorkers { .. }
             | Self::LoadMetadata { .. }
             | Self::SubmitLoad { .. }
@@ -135,7 +132,7 @@ impl Effect {
             Self::UpdateMount { .. } => "updateMount",
             Self::Unmount { .. } => "unmount",
             Self::AddWorkers { .. } => "addWorkers",
-            Self::DropWorkers { .. } => "dropWorkers",
+            Self::FenceMembers {} => "fenceMembers",
         }
     }
 }

@@ -161,8 +161,8 @@ pub enum Written {
     Nothing,
     /// Workers were added.
     Added,
-    /// They were taken back.
-    Dropped,
+    /// The fence was raised: nothing that was sent before can land any more.
+    Fenced,
 }
 
 /// The members of a cache.

@@ -174,7 +174,7 @@ pub fn effects() -> Vec<Effect> {
         Effect::UpdateMount { path },
         Effect::Unmount { path },
         Effect::AddWorkers { add: (0..256).step_by(2).collect(), at: i64::MAX },
-        Effect::DropWorkers { drop: (0..256).step_by(2).collect() },
+        Effect::FenceMembers {},
     ]
 }
 

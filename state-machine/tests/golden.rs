@@ -268,14 +268,17 @@ fn a_scale_out() -> Any<Writer> {
     Ok(w)
 }
 
-/// A scale-out that is cancelled, and takes back what it has added.
-fn a_scale_out_taken_back() -> Any<Writer> {
+/// A scale-out that is cancelled too late, and fails before anybody knows whether its write stands.
+fn a_scale_out_that_fails() -> Any<Writer> {
     let mut w = born(SCALE_OUT)?;
     let add = || [2, 3, 4].into_iter().collect::<Numbers>();
     let planned = Event::ScaleOut(ScaleOutEvent::Planned { add: add(), at: 7, new: true });
     w.write(planned, Some(Effect::AddWorkers { add: add(), at: 7 }), None)?;
-    w.shared(Shared::CancelRequested { deleted: false })?;
-    w.intended(Effect::DropWorkers { drop: add() })?;
+    w.shared(Shared::CancelTooLate {})?;
+    w.shared(Shared::Aborted {
+        why: Failure::new("DeadlineExceeded", "not finished 5 s after its creation"),
+    })?;
+    w.intended(Effect::FenceMembers {})?;
     w.shared(Shared::Halted {})?;
     let last = w.entries.len() as i64;
     w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
@@ -342,7 +345,7 @@ fn a_mount_and_an_unmount_of_version_1_replay_and_are_still_written_like_that() 
 fn a_sync_and_scale_outs_of_version_1_replay_and_are_still_written_like_that() -> Any<()> {
     holds("sync-v1.jsonl", &a_sync()?)?;
     holds("scaleOut-v1.jsonl", &a_scale_out()?)?;
-    holds("scaleOut-back-v1.jsonl", &a_scale_out_taken_back()?)
+    holds("scaleOut-failed-v1.jsonl", &a_scale_out_that_fails()?)
 }
 
 #[test]

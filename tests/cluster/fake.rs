@@ -281,7 +281,7 @@ impl World {
             | Effect::Mount { .. }
             | Effect::UpdateMount { .. }
             | Effect::AddWorkers { .. }
-            | Effect::DropWorkers { .. }
+            | Effect::FenceMembers {}
             | Effect::Unmount { .. } => Receipt::default(),
             Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => {
                 Receipt { attached: true, ..Receipt::default() }

@@ -52,11 +52,11 @@ impl Written {
     }
 
     /// The status of the cache is written. Once it was ready, its workers change with a new number, by an operation whose
-    /// token has not changed them before and whose fence is above all.
+    /// token has not changed them before, whose fence is above all, and that is not `over`.
     ///
     /// # Errors
     /// What is wrong with that.
-    pub fn revise(&mut self, cluster: &Value) -> Result<(), String> {
+    pub fn revise(&mut self, cluster: &Value, over: bool) -> Result<(), String> {
         let (revision, stage) = (&cluster["status"]["revision"], &cluster["status"]["setUp"]["stage"]);
         let stage = stage.as_str().unwrap_or_default().to_owned();
         let (old, was) = std::mem::replace(&mut self.revision, (revision.clone(), stage.clone()));
@@ -70,6 +70,9 @@ impl Written {
         }
         if was != "Ready" || old == *revision {
             return Ok(());
+        }
+        if over {
+            return Err(format!("revision {} is written by an operation that is over", number(revision)));
         }
         if number(revision) != number(&old) + 1 {
             return Err(format!("revision {} after {}", number(revision), number(&old)));

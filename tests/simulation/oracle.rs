@@ -175,7 +175,9 @@ impl Oracle {
             "TargetLock" => self.lock(deleted, object),
             "OperationJournal" => self.journal(deleted, object),
             "CacheCluster" if !deleted => {
-                if let Err(why) = self.sets.revise(object) {
+                let by = text(object, &["status", "revision", "by", "operation"]).to_owned();
+                let over = self.operations.get(&by).or(self.gone.get(&by)).is_some_and(|o| terminal(o));
+                if let Err(why) = self.sets.revise(object, over) {
                     self.object(why);
                 }
             }

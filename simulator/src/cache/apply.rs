@@ -143,7 +143,7 @@ impl Core {
                 self.unmount(call.path).map_err(No::from).map(|()| (Receipt::default(), true))
             }
             // Pods are not the engine's.
-            Effect::AddWorkers { .. } | Effect::DropWorkers { .. } => Ok((Receipt::default(), false)),
+            Effect::AddWorkers { .. } | Effect::FenceMembers {} => Ok((Receipt::default(), false)),
         }
     }
 

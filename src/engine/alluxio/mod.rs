@@ -280,7 +280,7 @@ impl Alluxio {
             Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
                 return Err(AlluxioError::Invalid { detail: "mounts are changed by themselves".into() });
             }
-            Effect::AddWorkers { .. } | Effect::DropWorkers { .. } => {
+            Effect::AddWorkers { .. } | Effect::FenceMembers {} => {
                 return Err(AlluxioError::Invalid { detail: "members are not changed by the engine".into() });
             }
         };

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Lock: exclusive. Effect: class (a), a write of the cluster's revision guarded by its resourceVersion, with the token and
-//! the fence in the same object. Undo: workers that the cache has never heard of are taken out of the revision again, and
-//! that write raises the fence, so that no late forward write follows. Irreversible point: the new workers serve, and may
-//! hold what nobody else has; a later cancel is noted, and `scaleIn` is the way back. Progress: new workers that serve.
+//! the fence in the same object. Irreversible point: the first intent. From then on a worker may serve at any moment, hold
+//! what nobody else has, and be forgotten by a master that starts anew, so that nobody can say any more that it never served:
+//! a later cancel is noted, and the way back is `scaleIn`. One that fails leaves its workers, and raises the fence so that
+//! no write of its own comes after its end. Progress: new workers that serve.
 
 use super::Called;
 use super::arm::{Act, Arm, Next, View};
@@ -165,7 +166,6 @@ impl Arm for ScaleOut {
     }
 
     fn resumed(self) -> Self {
-        // A pause has taken back whoever did not serve.
         self.retried()
     }
 
@@ -186,7 +186,7 @@ impl Arm for ScaleOut {
     }
 
     fn irreversible(&self, _intent: Option<&Intent>) -> bool {
-        matches!(self, Self::Verifying { .. })
+        !self.quiet()
     }
 
     fn query(&self, _spec: &OperationSpec, _intent: Option<&Intent>) -> Option<Query> {
@@ -223,15 +223,12 @@ impl Arm for ScaleOut {
 
     fn halt(&self, answer: Option<&Answer>) -> Option<Effect> {
         let Some(Answer::Members(members)) = answer else { return None };
-        let (add, may_land) = match self {
-            Self::Preflight { add } | Self::Waiting { add } | Self::Verifying { add } => (add, false),
-            Self::Adding { add, .. } => (add, true),
+        // Once the write of this step is known to stand, every earlier try of it has met another resourceVersion.
+        let may_land = match self {
+            Self::Preflight { .. } | Self::Adding { .. } => !self.quiet(),
+            Self::Waiting { .. } | Self::Verifying { .. } => false,
         };
-        let unknown = |w: &&WorkerView| add.contains(w.number) && w.known == Known::No;
-        let drop: Numbers = members.workers.iter().filter(unknown).map(|w| w.number).collect();
-        // What was written forward and may still land has to find a higher fence, whatever is there now.
-        let raised = members.written == Written::Dropped;
-        (!drop.is_empty() || (may_land && !raised)).then_some(Effect::DropWorkers { drop })
+        (may_land && members.written != Written::Fenced).then_some(Effect::FenceMembers {})
     }
 
     fn samples() -> Vec<Self> {
@@ -269,7 +266,7 @@ fn preflight(add: &Numbers, wanted: usize, members: &MembersView) -> Act<ScaleOu
         return Act::Await(WaitingOn::Engine { reason: "ClusterNotReady", message });
     }
     let there = members.numbers();
-    // What a pause has taken back is not there any more.
+    // Another attempt adds what is missing by now.
     let kept: Numbers = add.iter().filter(|n| there.contains(*n)).collect();
     let Some(missing) = wanted.checked_sub(there.len()) else {
         let message = format!(
@@ -302,6 +299,9 @@ fn calling(add: &Numbers, at: i64, view: &View<'_>) -> Act<ScaleOutEvent> {
 }
 
 fn wait(add: &Numbers, members: &MembersView) -> Act<ScaleOutEvent> {
+    if let Some(why) = &members.foreign {
+        return Act::Fail { reason: "NotManaged".into(), message: why.clone() };
+    }
     let mine: Vec<&WorkerView> = members.workers.iter().filter(|w| add.contains(w.number)).collect();
     let serving: Vec<_> = mine.iter().filter(|w| w.serves()).collect();
     if serving.len() == add.len() {

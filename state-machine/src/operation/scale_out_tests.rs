@@ -108,18 +108,34 @@ fn the_write_is_made_again_until_it_is_known_to_stand() {
 }
 
 #[test]
-fn a_cancel_takes_back_who_never_served_and_raises_the_fence_in_any_case() {
+fn a_cancel_comes_too_late_once_a_worker_may_serve() {
+    let mut spec = scale_out(4);
+    spec.control.cancel = true;
+    let add = numbers(&[2, 3]);
+    let first = scaling_out(&spec, ScaleOut::first());
+    assert!(says(&spec, &first, &sees(cache(vec![]))).starts_with("CancelRequested"));
+    for at in [
+        ScaleOut::Preflight { add: add.clone() },
+        ScaleOut::Waiting { add: add.clone() },
+        ScaleOut::Verifying { add: add.clone() },
+    ] {
+        assert_eq!(says(&spec, &scaling_out(&spec, at), &sees(cache(vec![]))), "CancelTooLate");
+    }
+}
+
+#[test]
+fn one_that_fails_leaves_its_workers_and_no_write_of_its_own_comes_after_its_end() {
     let spec = scale_out(4);
     let add = numbers(&[2, 3]);
-    let cancelling = |at| folded(&spec, State::ScaleOut(Step::Cancelling { at }));
-    let drop = |all: &[i32]| format!("Intended + {:?}", Effect::DropWorkers { drop: numbers(all) });
-    let waiting = cancelling(ScaleOut::Waiting { add: add.clone() });
-    let half = cache(vec![worker(2, Known::Serves), worker(3, Known::No)]);
-    assert_eq!(says(&spec, &waiting, &sees(half)), drop(&[3]), "who serves may hold what nobody else has");
-    let lost = cache(vec![worker(2, Known::Serves), worker(3, Known::As("LOST".into()))]);
-    assert_eq!(says(&spec, &waiting, &sees(lost)), "Halted", "who has served too");
-    let adding = cancelling(ScaleOut::Adding { add, at: 4, started: true });
-    assert_eq!(says(&spec, &adding, &sees(cache(vec![]))), drop(&[]), "what is on its way has to fail");
-    let raised = MembersView { written: Written::Dropped, ..cache(vec![]) };
-    assert_eq!(says(&spec, &adding, &sees(raised)), "Halted");
+    let why = crate::lifecycle::Failure::new("Stalled", "nobody came");
+    let failing = |at| folded(&spec, State::ScaleOut(Step::Aborting { at, why: why.clone() }));
+    let half = || cache(vec![worker(2, Known::Serves), worker(3, Known::No)]);
+    let waiting = failing(ScaleOut::Waiting { add: add.clone() });
+    assert_eq!(says(&spec, &waiting, &sees(half())), "Halted");
+    for at in [ScaleOut::Adding { add: add.clone(), at: 4, started: true }, ScaleOut::Preflight { add }] {
+        let op = failing(at);
+        assert_eq!(says(&spec, &op, &sees(cache(vec![]))), "Intended + FenceMembers", "it may be on its way");
+        let fenced = MembersView { written: Written::Fenced, ..half() };
+        assert_eq!(says(&spec, &op, &sees(fenced)), "Halted");
+    }
 }

@@ -219,10 +219,7 @@ impl Engine {
                 self.members.workers.extend(add.iter().filter(|n| !there.contains(*n)).map(new));
                 self.members.written = Written::Added;
             }
-            Effect::DropWorkers { drop } => {
-                self.members.workers.retain(|w| !drop.contains(w.number));
-                self.members.written = Written::Dropped;
-            }
+            Effect::FenceMembers {} => self.members.written = Written::Fenced,
         }
         self.settle(now);
         receipt

@@ -299,7 +299,7 @@ fn call(intent: &Intent) -> Effects {
         Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
             panic!("the model has no mounts")
         }
-        Effect::AddWorkers { .. } | Effect::DropWorkers { .. } => panic!("the model has no members"),
+        Effect::AddWorkers { .. } | Effect::FenceMembers {} => panic!("the model has no members"),
     };
     let fence = (small(intent.fence.epoch), small(intent.fence.attempt));
     Effects { does, token: intent.token.0.parse().unwrap(), fence }
