@@ -232,7 +232,7 @@ async fn attempt(
 }
 
 /// The revision as the effect wants it, or what there is to say without a write.
-fn next(ctx: &Ctx, op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<Revision, Outcome> {
+fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<Revision, Outcome> {
     let status = cluster.status.clone().unwrap_or_default();
     let Some(revision) = status.revision.clone() else {
         return Err(refused("ClusterNotReady", "the set-up of the cache has not begun"));

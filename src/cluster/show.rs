@@ -56,7 +56,7 @@ pub async fn write(
     wanted.push(ready(stage, serves, facts.unclaimed.as_ref().or(wait.as_ref()), &facts));
     if status.revision.is_some() {
         edits::mirror(ctx, cluster, &mut status);
-        wanted.push(not_applied(ctx, cluster, managed, &status));
+        wanted.push(not_applied(managed, &status));
     }
     let old = cluster.status.clone().unwrap_or_default();
     status.conditions =
@@ -99,7 +99,7 @@ fn ready(stage: Stage, serves: bool, wait: Option<&(String, String)>, facts: &Fa
 }
 
 /// What the spec says that the cache is not, and what becomes of it.
-fn not_applied(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, status: &CacheClusterStatus) -> Wanted {
+fn not_applied(managed: &Managed, status: &CacheClusterStatus) -> Wanted {
     let Some(revision) = &status.revision else { return Wanted::new(SPEC_NOT_APPLIED, false, "Applied", "") };
     let made = &revision.managed;
     let mut open: Vec<(&str, String)> = Vec::new();
@@ -111,7 +111,7 @@ fn not_applied(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, status: &Ca
     if (&managed.version, &managed.image) != (&made.version, &made.image) {
         open.push(without("version or image", "upgrade"));
     }
-    if let Some(why) = workers_not_applied(ctx, cluster, managed, status, revision) {
+    if let Some(why) = workers_not_applied(managed, status, revision) {
         open.push(if why.0.is_empty() { without("workers.replicas", "scaleIn") } else { why });
     }
     if (&managed.properties, &managed.security) != (&made.properties, &made.security) {
@@ -134,8 +134,6 @@ fn not_applied(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, status: &Ca
 
 /// Why the cache has not as many workers as the spec says. Without a reason: no operation makes them fewer.
 fn workers_not_applied(
-    ctx: &Ctx,
-    cluster: &CacheCluster,
     managed: &Managed,
     status: &CacheClusterStatus,
     revision: &Revision,
