@@ -18,7 +18,7 @@ use crate::cache::Key;
 use crate::controller::reply::Reply;
 use crate::controller::write::{self, Part};
 use crate::controller::{Ctx, cluster};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use ratchet_state_machine::ids::hash;
 use ratchet_state_machine::machine::Phase;
@@ -150,14 +150,14 @@ fn name(cluster: &CacheCluster, facet: &Facet, handled: i64) -> String {
     format!("{}-scaleout-{}", stem.trim_end_matches(['-', '.']), suffix.to_ascii_lowercase())
 }
 
-/// A newer edit takes the place of the one before.
-async fn cancel(ctx: &Ctx, op: &DataOperation) {
+/// Asks an operation to end: a newer edit takes its place, or its cache goes.
+pub async fn cancel(ctx: &Ctx, op: &DataOperation) {
     let api: Api<DataOperation> =
         Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
     let name = op.metadata.name.as_deref().unwrap_or_default();
     let ops = json!([
         {"op": "test", "path": "/metadata/uid", "value": op.uid()},
-        {"op": "replace", "path": "/spec/control/cancel", "value": true},
+        {"op": "add", "path": "/spec/control/cancel", "value": true},
     ]);
     match write::patch(ctx, &api, Part::Main, name, &ops).await {
         Ok(op) => ctx.changed_operation(&ctx.operations.replace(op)),
@@ -182,14 +182,7 @@ async fn create(
         name: Some(name.to_owned()),
         namespace: Some(owner.namespace.clone()),
         finalizers: Some(vec![crate::api::FINALIZER.to_owned()]),
-        owner_references: Some(vec![OwnerReference {
-            api_version: crate::api::API_VERSION.into(),
-            kind: "CacheCluster".into(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }]),
+        owner_references: Some(vec![super::reference_to(cluster)]),
         ..ObjectMeta::default()
     };
     let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), &owner.namespace);

@@ -8,7 +8,7 @@
 //! not answer, is deleted as well. Under-storage is never touched.
 
 use super::render::{self, INSTANCE, Kind, MASTER_RPC, Object, Owner};
-use super::{pods, set_finalizer, tidy};
+use super::{edits, pods, set_finalizer, tidy};
 use crate::api::cluster::CacheClusterStatus;
 use crate::api::conditions::{self, READY, Wanted};
 use crate::api::lock::TargetLock;
@@ -18,11 +18,11 @@ use crate::cache::Key;
 use crate::cache::kinds::{BY_CLAIM, BY_TARGET};
 use crate::clock::ms_between;
 use crate::controller::reply::Reply;
-use crate::controller::write::{self, Part};
+use crate::controller::write;
 use crate::controller::{Ctx, cluster, finalizers};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::spec::{ArmSpec, OperationSpec};
@@ -92,23 +92,11 @@ async fn operations(ctx: &Ctx, owner: &Owner, policy: OnDeletion, ours: &str) ->
     if policy == OnDeletion::Cancel {
         for op in at_work.iter().filter(|o| !o.spec.control.cancel && o.metadata.deletion_timestamp.is_none())
         {
-            cancel(ctx, owner, op).await;
+            edits::cancel(ctx, op).await;
         }
     }
     let what = if policy == OnDeletion::Cancel { "are cancelled" } else { "are waited for" };
     Some(format!("{} operations {what}, {} among them", at_work.len(), first.name_any()))
-}
-
-async fn cancel(ctx: &Ctx, owner: &Owner, op: &DataOperation) {
-    let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), &owner.namespace);
-    let ops = json!([
-        {"op": "test", "path": "/metadata/uid", "value": op.uid()},
-        {"op": "add", "path": "/spec/control/cancel", "value": true},
-    ]);
-    match write::patch(ctx, &api, Part::Main, &op.name_any(), &ops).await {
-        Ok(op) => ctx.changed_operation(&ctx.operations.replace(op)),
-        Err(reply) => tracing::info!(operation = op.name_any(), ?reply, "it could not be cancelled yet"),
-    }
 }
 
 fn free_name(cluster: &CacheCluster) -> String {
@@ -183,14 +171,7 @@ async fn create(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, name: &str) ->
         name: Some(name.to_owned()),
         namespace: Some(owner.namespace.clone()),
         finalizers: Some(vec![crate::api::FINALIZER.to_owned()]),
-        owner_references: Some(vec![OwnerReference {
-            api_version: crate::api::API_VERSION.into(),
-            kind: "CacheCluster".into(),
-            name: cluster.name_any(),
-            uid: owner.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }]),
+        owner_references: Some(vec![super::reference_to(cluster)]),
         ..ObjectMeta::default()
     };
     let api: Api<DataOperation> = Api::namespaced(ctx.client.clone(), &owner.namespace);

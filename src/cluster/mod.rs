@@ -29,6 +29,7 @@ use crate::cache::Key;
 use crate::controller::teeth::Mutation;
 use crate::controller::{Ctx, cluster, finalizers};
 use apply::{Applied, At, Trouble};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use ratchet_state_machine::setup::{self, Decision, Event, Stage};
 use render::{Object, Owner, RenderError};
@@ -46,6 +47,18 @@ fn owner(cluster: &CacheCluster) -> Owner {
         namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
         name: cluster.metadata.name.clone().unwrap_or_default(),
         uid: cluster.metadata.uid.clone().unwrap_or_default(),
+    }
+}
+
+/// Makes an object the cache's own.
+fn reference_to(cluster: &CacheCluster) -> OwnerReference {
+    OwnerReference {
+        api_version: crate::api::API_VERSION.into(),
+        kind: "CacheCluster".into(),
+        name: cluster.metadata.name.clone().unwrap_or_default(),
+        uid: cluster.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
     }
 }
 
