@@ -7,7 +7,7 @@
 mod cluster;
 
 use cluster::controllers::InProcess;
-use cluster::faults::{Fault, Faults};
+use cluster::faults::Faults;
 use cluster::managed::*;
 use cluster::stage::Stage;
 use futures::StreamExt as _;
@@ -224,11 +224,7 @@ async fn a_journal_of_another_cache_is_not_taken_over() {
 /// A controller dies at its k-th write; another one finishes. Gives back how many writes the first one sent.
 async fn dies(k: usize) -> Option<usize> {
     let stage = Stage::empty("managed-crash").await?;
-    let faults = Faults::new(move |sent| match sent.write {
-        true if sent.writes == k && k.is_multiple_of(2) => Fault::Silent,
-        true if sent.writes > k => Fault::Dead,
-        true | false => Fault::None,
-    });
+    let faults = Faults::dying_at(k);
     let client = faults.client(&stage.bench).await;
     let first = InProcess::with_client(client, &stage.ns.name, stage.engine.clone(), config());
     let _kubelet = Kubelet::start(&stage);

@@ -6,7 +6,7 @@
 mod cluster;
 
 use cluster::controllers::InProcess;
-use cluster::faults::{Fault, Faults};
+use cluster::faults::Faults;
 use cluster::managed::*;
 use cluster::stage::Stage;
 use futures::StreamExt as _;
@@ -41,11 +41,7 @@ async fn dies(k: usize) -> Option<usize> {
     create(&stage, json!({"jobs": {"workers": 0}})).await;
     until(&stage, "Ready", |s| s.phase == "Ready").await;
     before.stop().await;
-    let faults = Faults::new(move |sent| match sent.write {
-        true if sent.writes == k && k.is_multiple_of(2) => Fault::Silent,
-        true if sent.writes > k => Fault::Dead,
-        true | false => Fault::None,
-    });
+    let faults = Faults::dying_at(k);
     let client = faults.client(&stage.bench).await;
     let first = InProcess::with_client(client, &stage.ns.name, stage.engine.clone(), config());
     edit(&stage, json!({"workers": {"replicas": 4}})).await;

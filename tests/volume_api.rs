@@ -6,7 +6,7 @@
 mod cluster;
 
 use cluster::controllers::InProcess;
-use cluster::faults::{Fault, Faults};
+use cluster::faults::Faults;
 use cluster::stage::Stage;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -183,11 +183,7 @@ async fn what_is_not_allowed_or_not_ours_is_said_and_left_alone() {
 /// A controller dies at its k-th write, another one finishes; the Dataset is deleted.
 async fn dies(k: usize) -> Option<()> {
     let stage = Stage::new("volume-crash").await?;
-    let faults = Faults::new(move |sent| match sent.write {
-        true if sent.writes == k && k.is_multiple_of(2) => Fault::Silent,
-        true if sent.writes > k => Fault::Dead,
-        true | false => Fault::None,
-    });
+    let faults = Faults::dying_at(k);
     let client = faults.client(&stage.bench).await;
     let first = InProcess::with_client(client, &stage.ns.name, stage.engine.clone(), config());
     create(&stage, json!({})).await;

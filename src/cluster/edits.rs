@@ -16,14 +16,13 @@ use crate::api::managed::{Facet, Managed};
 use crate::api::{CacheCluster, DataOperation};
 use crate::cache::Key;
 use crate::controller::reply::Reply;
-use crate::controller::write::{self, Part};
+use crate::controller::write;
 use crate::controller::{Ctx, cluster};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use ratchet_state_machine::ids::hash;
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::spec::{ArmSpec, Control, OperationSpec, ScaleOutSpec};
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +100,7 @@ pub async fn follow(
             return Some(if written { Duration::ZERO } else { Duration::from_millis(200) });
         }
         if !op.spec.control.cancel {
-            cancel(ctx, &op).await;
+            write::cancel(ctx, &op).await;
         }
         return None;
     }
@@ -128,10 +127,15 @@ pub async fn follow(
     create(ctx, cluster, &next.operation, ScaleOutSpec { workers: managed.workers.replicas }, false).await
 }
 
+/// Whether this is the name of a phase that an operation ends in.
+pub fn is_over(phase: &str) -> bool {
+    Phase::ALL.iter().any(|p| p.terminal() && p.name() == phase)
+}
+
 /// The phases of the operations, as far as they are known.
 pub fn mirror(ctx: &Ctx, cluster: &CacheCluster, status: &mut CacheClusterStatus) {
     for facet in status.facets.iter_mut().filter(|f| !f.operation.is_empty()) {
-        let over = Phase::ALL.iter().any(|p| p.terminal() && p.name() == facet.phase);
+        let over = is_over(&facet.phase);
         match operation(ctx, cluster, facet) {
             Some(op) => facet.phase = op.phase().map_or("Pending", Phase::name).into(),
             None if over || facet.phase == CREATING => {}
@@ -148,21 +152,6 @@ fn name(cluster: &CacheCluster, facet: &Facet, handled: i64) -> String {
         hash(&[parts.as_bytes()]).chars().filter(char::is_ascii_alphanumeric).take(8).collect();
     let stem: String = owner.name.chars().take(200).collect();
     format!("{}-scaleout-{}", stem.trim_end_matches(['-', '.']), suffix.to_ascii_lowercase())
-}
-
-/// Asks an operation to end: a newer edit takes its place, or its cache goes.
-pub async fn cancel(ctx: &Ctx, op: &DataOperation) {
-    let api: Api<DataOperation> =
-        Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
-    let name = op.metadata.name.as_deref().unwrap_or_default();
-    let ops = json!([
-        {"op": "test", "path": "/metadata/uid", "value": op.uid()},
-        {"op": "add", "path": "/spec/control/cancel", "value": true},
-    ]);
-    match write::patch(ctx, &api, Part::Main, name, &ops).await {
-        Ok(op) => ctx.changed_operation(&ctx.operations.replace(op)),
-        Err(reply) => tracing::info!(operation = name, ?reply, "it could not be cancelled yet"),
-    }
 }
 
 async fn create(

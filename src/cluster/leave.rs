@@ -8,7 +8,7 @@
 //! not answer, is deleted as well. Under-storage is never touched.
 
 use super::render::{self, INSTANCE, Kind, MASTER_RPC, Object, Owner};
-use super::{edits, pods, set_finalizer, tidy};
+use super::{pods, set_finalizer, tidy};
 use crate::api::cluster::CacheClusterStatus;
 use crate::api::conditions::{self, READY, Wanted};
 use crate::api::lock::TargetLock;
@@ -25,8 +25,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
 use ratchet_state_machine::machine::Phase;
-use ratchet_state_machine::spec::{ArmSpec, OperationSpec};
-use serde_json::json;
+use ratchet_state_machine::spec::{ArmSpec, FreeSpec, OperationSpec};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +91,7 @@ async fn operations(ctx: &Ctx, owner: &Owner, policy: OnDeletion, ours: &str) ->
     if policy == OnDeletion::Cancel {
         for op in at_work.iter().filter(|o| !o.spec.control.cancel && o.metadata.deletion_timestamp.is_none())
         {
-            edits::cancel(ctx, op).await;
+            write::cancel(ctx, op).await;
         }
     }
     let what = if policy == OnDeletion::Cancel { "are cancelled" } else { "are waited for" };
@@ -153,14 +152,7 @@ async fn note(ctx: &Ctx, cluster: &CacheCluster, mut status: CacheClusterStatus)
 
 /// False: nothing can be created any more.
 async fn create(ctx: &Ctx, cluster: &CacheCluster, owner: &Owner, name: &str) -> bool {
-    let arm = json!({"free": {"paths": ["/"]}});
-    let arm: ArmSpec = match serde_json::from_value(arm) {
-        Ok(arm) => arm,
-        Err(error) => {
-            tracing::error!(%error, "a bug: there is no such operation");
-            return false;
-        }
-    };
+    let arm = ArmSpec::Free(FreeSpec { paths: vec!["/".into()] });
     let spec = OperationSpec {
         priority: 100,
         deadline_seconds: Some(FREE_LIMIT_S),

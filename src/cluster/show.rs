@@ -145,8 +145,8 @@ fn workers_not_applied(
     }
     let facet = edits::facet(status, edits::WORKERS);
     let named = format!("workers.replicas is {wanted}, and the cache has {have}");
-    let over = |name: &str| Phase::ALL.iter().any(|p| p.terminal() && p.name() == name);
-    let under_way = !facet.operation.is_empty() && facet.phase != edits::GONE && !over(&facet.phase);
+    let under_way =
+        !facet.operation.is_empty() && facet.phase != edits::GONE && !edits::is_over(&facet.phase);
     if facet.handled != wanted.to_string() {
         return Some(match under_way {
             true => ("Superseding", format!("{named}: {} is ended first", facet.operation)),

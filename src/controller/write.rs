@@ -2,10 +2,12 @@
 
 use super::Ctx;
 use super::reply::{Reply, classify};
+use crate::api::DataOperation;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 /// Which part of an object a patch changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,22 @@ where
     let dry = if dry { "&dryRun=All" } else { "" };
     let request = http::Request::post(format!("{}?fieldValidation=Strict{dry}", api.resource_url()));
     send(ctx, request, "application/json", body).await
+}
+
+/// Asks an operation to end: something newer takes its place, or its cache goes. Where that cannot be written, whoever asks
+/// looks again.
+pub async fn cancel(ctx: &Ctx, op: &DataOperation) {
+    let api: Api<DataOperation> =
+        Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
+    let name = op.metadata.name.as_deref().unwrap_or_default();
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": op.uid()},
+        {"op": "add", "path": "/spec/control/cancel", "value": true},
+    ]);
+    match patch(ctx, &api, Part::Main, name, &ops).await {
+        Ok(op) => ctx.changed_operation(&ctx.operations.replace(op)),
+        Err(reply) => tracing::info!(operation = name, ?reply, "it could not be cancelled yet"),
+    }
 }
 
 /// Deletes an object if it is the one with this uid, once; what it owns goes after it. `version`: only if it is still as it

@@ -21,7 +21,7 @@ use crate::cache::Key;
 use crate::cache::kinds::BY_CLUSTER;
 use crate::controller::reply::Reply;
 use crate::controller::teeth::Mutation;
-use crate::controller::write::{self, Part};
+use crate::controller::write;
 use crate::controller::{Ctx, finalizers, secrets};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
@@ -30,7 +30,6 @@ use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::spec::{
     ArmSpec, Control, Ended, OperationSpec, RunAfter, paths_overlap, uris_overlap,
 };
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -277,18 +276,8 @@ async fn supersede(ctx: &Ctx, dataset: &Dataset, name: &str) {
     if !waits || op.spec.control.cancel {
         return;
     }
-    let api = operations(ctx, dataset);
-    let ops = json!([
-        {"op": "test", "path": "/metadata/uid", "value": op.uid()},
-        {"op": "replace", "path": "/spec/control/cancel", "value": true},
-    ]);
-    match write::patch(ctx, &api, Part::Main, name, &ops).await {
-        Ok(op) => ctx.changed_operation(&ctx.operations.replace(op)),
-        // It runs before the one that takes its place; the end is the same.
-        Err(reply) => {
-            tracing::info!(operation = name, ?reply, "a superseded operation could not be cancelled")
-        }
-    }
+    // One that cannot be cancelled runs before the one that takes its place; the end is the same.
+    write::cancel(ctx, &op).await;
 }
 
 async fn create(

@@ -93,6 +93,15 @@ struct State {
 pub struct Faults(Arc<Mutex<State>>);
 
 impl Faults {
+    /// The controller dies after its `k`-th write; where `k` is even it does not hear what became of that one either.
+    pub fn dying_at(k: usize) -> Self {
+        Self::new(move |sent| match sent.write {
+            true if sent.writes == k && k.is_multiple_of(2) => Fault::Silent,
+            true if sent.writes > k => Fault::Dead,
+            true | false => Fault::None,
+        })
+    }
+
     /// Faults by rule. Watches and lists are not disturbed by it.
     pub fn new(rule: impl FnMut(&Sent) -> Fault + Send + 'static) -> Self {
         let (rule, streams): (Rule, Rule) = (Box::new(rule), Box::new(|_| Fault::None));
