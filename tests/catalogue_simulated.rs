@@ -276,6 +276,29 @@ fn row_33_success_that_changed_nothing() {
     }
 }
 
+/// A managed cache that a client writes to all the time, and of whose two workers one leaves.
+fn scale_in(seed: u64, happenings: Vec<(u64, Happening)>) -> Plan {
+    let mut fewer = asked("scaleIn", &[]);
+    fewer.at_ms = 20_000;
+    fewer.spec["operation"] = json!({"scaleIn": {"workers": 1}});
+    Plan { seed, asked: vec![fewer], happenings, managed: true, writes: true, calm_ms: 60_000, ..calm(2) }
+}
+
+#[test]
+fn row_18_a_master_that_does_not_know_its_workers_yet() {
+    for at in (20_000..50_000).step_by(2_500) {
+        survives(&scale_in(at, vec![(at, Happening::PodGone("cache-master-0"))]));
+    }
+}
+
+#[test]
+fn row_36_a_scale_in_while_a_load_and_a_client_write_to_the_worker() {
+    for at in (19_000..50_000).step_by(2_500) {
+        let loads = [at, at + 900, at + 1_700].map(|at| (at, Happening::ForeignLoad("/data")));
+        survives(&scale_in(at, loads.to_vec()));
+    }
+}
+
 #[test]
 fn row_37_an_api_server_that_is_down_for_minutes() {
     for at in (200..5_000).step_by(400) {

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 struct Row(u32, &'static str, Option<&'static str>);
 
 const UPGRADE: Option<&str> = Some("waits for the upgrade");
-const SCALING: Option<&str> = Some("waits for scale-in and decommission");
 
 const ROWS: &[Row] = &[
     Row(1, "crash before the intent is written", None),
@@ -30,8 +29,8 @@ const ROWS: &[Row] = &[
     Row(14, "deletion missed, the name used again", None),
     Row(15, "watch silently dead", None),
     Row(16, "410 and a new list while operations run", None),
-    Row(17, "pod made and gone between two looks", SCALING),
-    Row(18, "the engine's list of workers is stale", SCALING),
+    Row(17, "pod made and gone between two looks", UPGRADE),
+    Row(18, "the engine's list of workers is stale", None),
     Row(19, "a person edits all the time", None),
     Row(20, "another writer jumps the phase", None),
     Row(21, "a JSON patch test fails", None),
@@ -49,7 +48,7 @@ const ROWS: &[Row] = &[
     Row(33, "the engine reports success and nothing changed", None),
     Row(34, "half of the workers are upgraded, one never returns", UPGRADE),
     Row(35, "somebody else upgrades the engine meanwhile", UPGRADE),
-    Row(36, "scale-in while a load writes to the worker", SCALING),
+    Row(36, "scale-in while a load writes to the worker", None),
     Row(37, "the API server is down for minutes", None),
     Row(38, "429 with Retry-After for minutes", None),
     Row(39, "403 on one kind", None),

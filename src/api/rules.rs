@@ -140,6 +140,11 @@ pub fn operation() -> Vec<Rule> {
         options: "spec.operation.mount.options",
     }));
     all.extend(path_rules("spec.operation.sync.paths.[]"));
+    all.push(rule(
+        "spec.operation.scaleIn",
+        "has(self.workers) != (has(self.numbers) && size(self.numbers) > 0)",
+        "scaleIn has either workers, how many stay, or numbers, which leave",
+    ));
     all.extend(path_rules("spec.operation.unmount.path"));
     all.push(rule(
         "spec.operation.unmount.path",

@@ -10,7 +10,7 @@
 //! status names the operation before it is created. One that a newer edit overtakes is cancelled; past its irreversible
 //! point it goes on to its end, and then the newer edit is acted upon.
 
-use super::{Stage, owner};
+use super::{Stage, owner, show};
 use crate::api::cluster::CacheClusterStatus;
 use crate::api::managed::{Facet, Managed};
 use crate::api::{CacheCluster, DataOperation};
@@ -22,7 +22,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use ratchet_state_machine::ids::hash;
 use ratchet_state_machine::machine::Phase;
-use ratchet_state_machine::spec::{ArmSpec, Control, OperationSpec, ScaleOutSpec};
+use ratchet_state_machine::spec::{ArmSpec, Control, OperationSpec, ScaleInSpec, ScaleOutSpec};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ pub async fn follow(
         // take its name then.
         let workers = facet.handled.parse().unwrap_or(managed.workers.replicas);
         let overtaken = facet.handled == SUPERSEDED;
-        return create(ctx, cluster, &facet.operation, ScaleOutSpec { workers }, overtaken).await;
+        return create(ctx, cluster, &facet.operation, arm(&facet.operation, workers), overtaken).await;
     }
     if wanted == facet.handled {
         return None;
@@ -104,15 +104,16 @@ pub async fn follow(
         }
         return None;
     }
-    let have = i32::try_from(revision.workers.len()).unwrap_or(i32::MAX);
-    if managed.workers.replicas < have {
-        // There is no operation for it yet, and the status says so.
+    // What somebody else's operation makes of the cache decides what is to be done then.
+    if show::updating(ctx, cluster) {
         return None;
     }
+    let have = i32::try_from(revision.workers.len()).unwrap_or(i32::MAX);
     let mut next = Facet { name: WORKERS.into(), handled: wanted, ..Facet::default() };
     let mut noted = status.clone();
-    if managed.workers.replicas > have {
-        next.operation = name(cluster, &next, status.handled);
+    if managed.workers.replicas != have {
+        let way = if managed.workers.replicas > have { OUT } else { IN };
+        next.operation = name(cluster, &next, way, status.handled);
         next.phase = CREATING.into();
         noted.handled += 1;
     }
@@ -124,7 +125,20 @@ pub async fn follow(
     if next.operation.is_empty() {
         return Some(Duration::ZERO);
     }
-    create(ctx, cluster, &next.operation, ScaleOutSpec { workers: managed.workers.replicas }, false).await
+    create(ctx, cluster, &next.operation, arm(&next.operation, managed.workers.replicas), false).await
+}
+
+/// Part of the name of an operation that makes the workers more, or fewer.
+const OUT: &str = "scaleout";
+const IN: &str = "scalein";
+
+/// What an operation of this name does: whoever creates it need not know what the cache was like when it was noted.
+fn arm(name: &str, workers: i32) -> ArmSpec {
+    let stem = name.rsplit_once('-').map_or(name, |(stem, _)| stem);
+    match stem.rsplit('-').next() {
+        Some(IN) => ArmSpec::ScaleIn(ScaleInSpec::to(workers)),
+        Some(_) | None => ArmSpec::ScaleOut(ScaleOutSpec { workers }),
+    }
 }
 
 /// Whether this is the name of a phase that an operation ends in.
@@ -145,27 +159,27 @@ pub fn mirror(ctx: &Ctx, cluster: &CacheCluster, status: &mut CacheClusterStatus
 }
 
 /// Who looks at the same status gives the same name.
-fn name(cluster: &CacheCluster, facet: &Facet, handled: i64) -> String {
+fn name(cluster: &CacheCluster, facet: &Facet, way: &str, handled: i64) -> String {
     let owner = owner(cluster);
     let parts = [owner.uid.as_str(), &facet.name, &facet.handled, &handled.to_string()].join("\n");
     let suffix: String =
         hash(&[parts.as_bytes()]).chars().filter(char::is_ascii_alphanumeric).take(8).collect();
     let stem: String = owner.name.chars().take(200).collect();
-    format!("{}-scaleout-{}", stem.trim_end_matches(['-', '.']), suffix.to_ascii_lowercase())
+    format!("{}-{way}-{}", stem.trim_end_matches(['-', '.']), suffix.to_ascii_lowercase())
 }
 
 async fn create(
     ctx: &Ctx,
     cluster: &CacheCluster,
     name: &str,
-    arm: ScaleOutSpec,
+    arm: ArmSpec,
     cancel: bool,
 ) -> Option<Duration> {
     let owner = owner(cluster);
     let spec = OperationSpec {
         ttl_after_finished_seconds: Some(TTL_S),
         control: Control { cancel, ..Control::default() },
-        ..OperationSpec::on(&owner.name, ArmSpec::ScaleOut(arm))
+        ..OperationSpec::on(&owner.name, arm)
     };
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),

@@ -2,6 +2,7 @@
 
 use super::apply::Trouble;
 use super::render::{self, MASTER_RPC, Owner};
+use super::workloads::BY_INSTANCE;
 use super::{Stage, pods};
 use crate::api::CacheCluster;
 use crate::api::cluster::CacheClusterStatus;
@@ -10,6 +11,7 @@ use crate::controller::Ctx;
 use crate::controller::cluster::{self, Verdict};
 use crate::controller::teeth::Mutation;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use ratchet_state_machine::effect::{Answer, Query};
 use ratchet_state_machine::setup::{Engine, Facts, Part, Root};
 use ratchet_state_machine::spec::same_uri;
@@ -89,7 +91,7 @@ pub async fn gather(
     let facts = Facts {
         objects: trouble.map(|t| (t.reason.to_owned(), t.message)),
         masters: part(&master_pods, &masters),
-        workers: part(&worker_pods, &workers),
+        workers: without_others(ctx, owner, stage, &workers, part(&worker_pods, &workers)),
         jobs,
         proxies: named("proxy", managed.proxies.replicas),
         engine,
@@ -97,6 +99,22 @@ pub async fn gather(
         unclaimed,
     };
     Seen { facts, status, failed }
+}
+
+/// Until the cache was ready once, a worker from before an edit is on its way out: nobody shall use the cache, and so that
+/// worker, before it is gone.
+fn without_others(ctx: &Ctx, owner: &Owner, stage: Stage, names: &[String], part: Part) -> Part {
+    let all = ctx.workloads.pods.by_index(&(BY_INSTANCE, format!("{}/{}", owner.namespace, owner.name)));
+    let worker = |p: &&Arc<Pod>| p.labels().get(render::COMPONENT).is_some_and(|c| c == "worker");
+    let other = all.iter().filter(worker).map(|p| p.name_any()).find(|n| !names.contains(n));
+    match other.filter(|_| stage != Stage::Ready) {
+        None => part,
+        Some(other) => Part {
+            ready: part.ready.min(part.wanted.saturating_sub(1)),
+            trouble: Some(format!("pod {other} is from before the spec was edited, and ends")),
+            ..part
+        },
+    }
 }
 
 fn silent(reason: &str, message: impl Into<String>) -> Engine {

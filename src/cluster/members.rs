@@ -1,36 +1,30 @@
-//! What operations see of the members of a managed cache, and what they write of them.
+//! What operations see of the members of a managed cache.
 //!
 //! ```text
 //!   revision (a consistent read) + pods (watched) + the engine's report --> MembersView --> a decision of an operation
-//!   intent --> read the CacheCluster: a higher fence? another revision? --> one patch guarded by that read --> render
+//!                                  workers that leave: sets and pods too --> LeavingView
 //! ```
-//!
-//! The revision is all that is written here: objects are made from it by whoever looks after the cluster. Each write
-//! carries the operation, its token and its fence, so that a repeat finds itself, and a late one finds a higher fence or
-//! another resourceVersion.
 
 use super::render::{self, Owner};
 use super::{owner, pods, stage_of};
-use crate::api::managed::{Managed, Revision, WrittenBy};
+use crate::api::cluster::Member;
+use crate::api::managed::Revision;
 use crate::api::{CacheCluster, DataOperation};
+use crate::cache::Key;
 use crate::cluster::Stage;
 use crate::controller::Ctx;
 use crate::controller::observe::Surroundings;
 use crate::controller::reply::Reply;
 use crate::controller::teeth::Mutation;
-use crate::controller::write::{self, Part};
-use crate::engine::{EngineInfo, window_closed};
+use crate::controller::write;
+use crate::engine::{Engine, EngineInfo};
 use kube::Api;
-use ratchet_state_machine::effect::{Answer, Effect, Intent, Outcome, Receipt, Trouble, TroubleKind};
-use ratchet_state_machine::members::{Known, MAX_WORKERS, MembersView, Numbers, WorkerView, Written};
-use serde_json::json;
+use ratchet_state_machine::drain::{At, DrainView, Files, LeavingView};
+use ratchet_state_machine::effect::{Answer, Effect, Query, Trouble, TroubleKind};
+use ratchet_state_machine::members::{Known, MembersView, Numbers, WorkerView, Written};
 use std::sync::Arc;
-use tokio::time::Instant;
 
-/// How often a write is tried that others were faster than.
-const TRIES: usize = 4;
-
-fn api(ctx: &Ctx, op: &DataOperation) -> Api<CacheCluster> {
+pub(super) fn api(ctx: &Ctx, op: &DataOperation) -> Api<CacheCluster> {
     Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default())
 }
 
@@ -39,7 +33,7 @@ fn trouble(kind: TroubleKind, message: impl Into<String>) -> Trouble {
 }
 
 /// The CacheCluster that an operation works on, by a consistent read.
-enum Found {
+pub(super) enum Found {
     /// It is there.
     Here(Box<CacheCluster>),
     /// That one is gone: there is nothing to change any more, and nothing of it can land.
@@ -48,7 +42,7 @@ enum Found {
     Unknown,
 }
 
-async fn read(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Found, Reply> {
+pub(super) async fn read(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Found, Reply> {
     let found = write::get(ctx, &api(ctx, op), &op.spec.target).await?;
     Ok(match (found, &around.cluster) {
         (None, _) => Found::Gone,
@@ -58,21 +52,33 @@ async fn read(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Fo
     })
 }
 
-/// How the members of the operation's cache are.
+/// What there is of a managed cache, by a consistent read of its CacheCluster.
+pub(super) struct Seen {
+    pub owner: Owner,
+    pub revision: Revision,
+    pub engine: Arc<dyn Engine>,
+    /// What the engine says of its members.
+    pub info: EngineInfo,
+    /// The stage of the set-up, where it is not over.
+    pub set_up: Option<String>,
+}
+
+/// Looks; the view where there is nothing more to see.
 ///
 /// # Errors
 /// [`Trouble`] when the API server or the cache does not answer.
-pub async fn answer(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Answer, Trouble> {
+async fn look(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+) -> Result<Result<Seen, MembersView>, Trouble> {
+    // Of what is gone, or goes, nothing has to be fenced.
+    let foreign = |why: String| {
+        Ok(Err(MembersView { foreign: Some(why), written: Written::Fenced, ..MembersView::default() }))
+    };
     let cluster = match read(ctx, op, around).await {
         Ok(Found::Here(cluster)) => *cluster,
-        Ok(Found::Gone) => {
-            let foreign = Some(format!("the CacheCluster {} is gone", op.spec.target));
-            return Ok(Answer::Members(MembersView {
-                foreign,
-                written: Written::Fenced,
-                ..MembersView::default()
-            }));
-        }
+        Ok(Found::Gone) => return foreign(format!("the CacheCluster {} is gone", op.spec.target)),
         Ok(Found::Unknown) => {
             return Err(trouble(TroubleKind::NotReady, "the CacheCluster has not been looked at yet"));
         }
@@ -81,38 +87,158 @@ pub async fn answer(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Res
             return Err(trouble(TroubleKind::Unknown, message));
         }
     };
-    let foreign = |why: &str| {
-        Ok(Answer::Members(MembersView { foreign: Some(why.to_owned()), ..MembersView::default() }))
-    };
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return foreign(format!("the CacheCluster {} is being deleted", op.spec.target));
+    }
     if cluster.spec.managed.is_none() {
-        return foreign("the cache is attached: whoever runs its pods gives it more workers");
+        return foreign(
+            "the cache is attached: whoever runs its pods decides how many workers it has".into(),
+        );
     }
     if !ctx.config.managed {
-        return foreign("this controller was started without the part that runs pods");
+        return foreign("this controller was started without the part that runs pods".into());
     }
     let status = cluster.status.clone().unwrap_or_default();
     let stage = stage_of(&status);
+    let set_up = (stage != Stage::Ready).then(|| stage.name().to_owned());
     let Some(revision) = status.revision else {
         let set_up = Some(stage.name().to_owned());
-        return Ok(Answer::Members(MembersView { set_up, ..MembersView::default() }));
+        return Ok(Err(MembersView { set_up, ..MembersView::default() }));
     };
-    let Some(engine) = &around.engine else {
+    let Some(engine) = around.engine.clone() else {
         return Err(trouble(TroubleKind::Unreachable, "the CacheCluster has not been looked at yet"));
     };
     let info = engine.probe().await?;
-    let owner = owner(&cluster);
-    let workers = revision.workers.iter().map(|n| worker(ctx, &owner, &info, *n)).collect();
-    Ok(Answer::Members(MembersView {
-        foreign: None,
-        set_up: (stage != Stage::Ready).then(|| stage.name().to_owned()),
-        revision: revision.number,
-        written: if ctx.broken(Mutation::EndWithoutFence) {
-            Written::Fenced
-        } else {
-            written(&revision, op.uid())
-        },
-        workers,
-    }))
+    Ok(Ok(Seen { owner: owner(&cluster), revision, engine, info, set_up }))
+}
+
+impl Seen {
+    fn members(self, ctx: &Ctx, op: &DataOperation) -> MembersView {
+        let workers =
+            self.revision.workers.iter().map(|n| worker(ctx, &self.owner, &self.info, *n)).collect();
+        MembersView {
+            foreign: None,
+            revision: self.revision.number,
+            written: if ctx.broken(Mutation::EndWithoutFence) {
+                Written::Fenced
+            } else {
+                written(&self.revision, op.uid())
+            },
+            workers,
+            set_up: self.set_up,
+        }
+    }
+}
+
+/// How the members of the operation's cache are.
+///
+/// # Errors
+/// [`Trouble`] when the API server or the cache does not answer.
+pub async fn answer(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Answer, Trouble> {
+    let seen = look(ctx, op, around).await?;
+    Ok(Answer::Members(seen.map_or_else(|view| view, |seen| seen.members(ctx, op))))
+}
+
+/// The same, and what hangs on the workers that are to leave.
+///
+/// # Errors
+/// As above.
+pub async fn leaving(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    leave: &Numbers,
+    files: bool,
+) -> Result<Answer, Trouble> {
+    let seen = match look(ctx, op, around).await? {
+        Ok(seen) => seen,
+        Err(view) => return Ok(Answer::Leaving(view, Box::default())),
+    };
+    let workers = at(ctx, &seen.owner, &seen.revision, leave);
+    let said = seen.engine.inspect(&Query::Drain { workers, files }).await?;
+    let Answer::Drain(mut drain) = said else {
+        return Err(trouble(TroubleKind::Unsupported, "the cache cannot say what its workers have"));
+    };
+    let mut views: Vec<WorkerView> = leave.iter().map(|n| gone_or(ctx, &seen, n)).collect();
+    if ctx.broken(Mutation::SkipSecondList) {
+        drain.stranded = Files::default();
+    }
+    if ctx.broken(Mutation::LowerBeforeDrain) {
+        drain = DrainView::default();
+        views.iter_mut().for_each(|w| w.known = Known::As("Disabled".into()));
+        return Ok(Answer::Leaving(
+            seen.members(ctx, op),
+            Box::new(LeavingView { workers: views, drain, refresh_ms: 0 }),
+        ));
+    }
+    if ctx.broken(Mutation::GoneFromOneRead) {
+        let unknown = views.iter_mut().filter(|w| w.known == Known::No);
+        unknown.for_each(|w| w.known = Known::As("Disabled".into()));
+    }
+    let refresh_ms = refresh_ms(&seen.revision);
+    let view = LeavingView { workers: views, drain, refresh_ms };
+    Ok(Answer::Leaving(seen.members(ctx, op), Box::new(view)))
+}
+
+/// A worker that leaves; its pod counts as there while anything is left that could make one.
+fn gone_or(ctx: &Ctx, seen: &Seen, number: i32) -> WorkerView {
+    let mut view = worker(ctx, &seen.owner, &seen.info, number);
+    let pod = render::worker_pod(&seen.owner, number);
+    let set = pod.rsplit_once('-').map_or(pod.as_str(), |(set, _)| set);
+    let key = |name: &str| Key::new(seen.owner.namespace.as_str(), name);
+    view.pod = ctx.workloads.pods.get(&key(&pod)).is_some() || ctx.workloads.sets.get(&key(set)).is_some();
+    view
+}
+
+/// The workers of a cache as its engine has to know them.
+pub(super) fn at(ctx: &Ctx, owner: &Owner, revision: &Revision, leave: &Numbers) -> Vec<At> {
+    let all: Numbers = revision.workers.iter().copied().collect();
+    let one = |number: i32| {
+        let pod = render::worker_pod(owner, number);
+        let host = render::worker_host(owner, &pod);
+        let ip = ctx.workloads.pods.get(&Key::new(owner.namespace.as_str(), pod.as_str()));
+        let address = ip.and_then(|p| p.status.as_ref()?.pod_ip.clone()).filter(|ip| !ip.is_empty());
+        At { address: address.unwrap_or_else(|| host.clone()), host, leaves: leave.contains(number) }
+    };
+    all.with(leave).iter().map(one).collect()
+}
+
+/// The same for a call to the engine; none where the effect is about no workers.
+pub fn of_call(ctx: &Ctx, around: &Surroundings, effect: &Effect) -> Vec<At> {
+    let (Effect::OnWorkers { workers, .. }, Some(cluster)) = (effect, &around.cluster) else {
+        return Vec::new();
+    };
+    let revision = cluster.status.as_ref().and_then(|s| s.revision.as_ref());
+    revision.map_or_else(Vec::new, |r| at(ctx, &owner(cluster), r, workers))
+}
+
+/// How often clients ask which workers there are, where nothing else is set (2.9), in milliseconds.
+const REFRESH_MS: i64 = 120_000;
+/// The setting of that.
+const REFRESH: &str = "alluxio.user.worker.list.refresh.interval";
+
+/// Time after which every client knows which workers are in use, in milliseconds.
+fn refresh_ms(revision: &Revision) -> i64 {
+    let set = revision.managed.properties.get(REFRESH);
+    // A client may have asked right before, and its question takes a moment.
+    set.and_then(|text| duration_ms(text)).unwrap_or(REFRESH_MS).saturating_add(5_000)
+}
+
+/// A time as Alluxio writes it: `120sec`, `2min`, `500ms`; a plain number is milliseconds.
+fn duration_ms(text: &str) -> Option<i64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "" | "ms" | "msec" | "millisecond" => 1.0,
+        "s" | "sec" | "second" => 1_000.0,
+        "m" | "min" | "minute" => 60_000.0,
+        "h" | "hr" | "hour" => 3_600_000.0,
+        "d" | "day" => 86_400_000.0,
+        _ => return None,
+    };
+    let ms = number.parse::<f64>().ok()? * factor;
+    (0.0..1e12).contains(&ms).then_some(ms as i64)
 }
 
 /// What the operation has written last.
@@ -120,12 +246,15 @@ fn written(revision: &Revision, uid: &str) -> Written {
     match revision.by.as_ref().filter(|by| by.operation == uid) {
         None => Written::Nothing,
         Some(by) if by.what == FENCE => Written::Fenced,
-        Some(_) => Written::Added,
+        Some(_) => Written::Changed,
     }
 }
 
 /// Name of the effect that raises the fence alone.
-const FENCE: &str = "fenceMembers";
+pub(super) const FENCE: &str = "fenceMembers";
+
+/// So long after a pod became ready its process has registered, in seconds.
+const SETTLED_S: i64 = 30;
 
 fn worker(ctx: &Ctx, owner: &Owner, info: &EngineInfo, number: i32) -> WorkerView {
     let name = [render::worker_pod(owner, number)];
@@ -135,154 +264,35 @@ fn worker(ctx: &Ctx, owner: &Owner, info: &EngineInfo, number: i32) -> WorkerVie
         Some(false) | None => Some("is not known to be made from the template of its StatefulSet"),
     };
     let part = pods::part(&pods, &name, outdated);
-    let (known, capacity_bytes) = known(owner, info, number);
-    WorkerView { number, ready: part.ready == 1, known, capacity_bytes, trouble: part.trouble }
+    let member = known(owner, info, number);
+    let pod = pods.first();
+    let ready_s =
+        pod.and_then(|p| pods::ready_since(p)).map(|at| ctx.clock.now().timestamp() - at.as_second());
+    WorkerView {
+        number,
+        ready: part.ready == 1,
+        capacity_bytes: member.map_or(0, |m| if m.state == ACTIVE { m.capacity_bytes } else { 0 }),
+        used_bytes: member.map_or(0, |m| m.used_bytes),
+        known: member.map_or(Known::No, |m| match m.state.as_str() {
+            ACTIVE => Known::Serves,
+            other => Known::As(other.to_owned()),
+        }),
+        trouble: part.trouble,
+        pod: pod.is_some(),
+        uid: pod.and_then(|p| p.metadata.uid.clone()),
+        settled: ready_s.is_some_and(|s| s >= SETTLED_S),
+        node: pod.and_then(|p| p.spec.as_ref()?.node_name.clone()),
+    }
 }
 
-/// What the engine says of the worker of this number.
-fn known(owner: &Owner, info: &EngineInfo, number: i32) -> (Known, i64) {
+/// The engine's word for a worker that serves.
+const ACTIVE: &str = "ACTIVE";
+
+/// What the engine says of the worker of this number: of several with its host, the one that serves.
+fn known<'a>(owner: &Owner, info: &'a EngineInfo, number: i32) -> Option<&'a Member> {
     let host = format!("{}:", render::worker_host(owner, &render::worker_pod(owner, number)));
-    let mut entries = info.members.iter().filter(|m| m.name.starts_with(&host)).peekable();
-    let Some(first) = entries.peek().map(|m| m.state.clone()) else { return (Known::No, 0) };
-    match entries.find(|m| m.state == "ACTIVE") {
-        Some(active) => (Known::Serves, active.capacity_bytes),
-        None => (Known::As(first), 0),
-    }
-}
-
-fn refused(reason: &str, message: impl Into<String>) -> Outcome {
-    Outcome::Refused { reason: reason.into(), message: message.into(), retryable: true }
-}
-
-/// Writes what an intent is about. Nothing is written after `send_before`. Once one of the tries may have been carried out,
-/// nothing but a read says how it stands.
-pub async fn perform(
-    ctx: &Ctx,
-    op: &DataOperation,
-    around: &Surroundings,
-    intent: &Intent,
-    send_before: Instant,
-) -> Outcome {
-    let mut unsure: Option<String> = None;
-    for _ in 0..TRIES {
-        let tried = attempt(ctx, op, around, intent, send_before).await;
-        match tried {
-            Tried::Done(receipt) => return Outcome::Done(receipt),
-            Tried::Again => {}
-            Tried::Unsure(why) => unsure = Some(why),
-            Tried::Not(outcome) => return unsure.map_or(outcome, |detail| Outcome::Unknown { detail }),
-        }
-    }
-    let outcome = refused("ObjectChanging", "others write the CacheCluster all the time");
-    unsure.map_or(outcome, |detail| Outcome::Unknown { detail })
-}
-
-/// What became of one try.
-enum Tried {
-    /// It stands.
-    Done(Receipt),
-    /// Somebody was faster: what is there now decides.
-    Again,
-    /// Nobody knows; the next read tells.
-    Unsure(String),
-    /// This try changed nothing, and another one will not either.
-    Not(Outcome),
-}
-
-async fn attempt(
-    ctx: &Ctx,
-    op: &DataOperation,
-    around: &Surroundings,
-    intent: &Intent,
-    send_before: Instant,
-) -> Tried {
-    let cluster = match read(ctx, op, around).await {
-        Ok(Found::Here(cluster)) => *cluster,
-        Ok(Found::Gone) => return Tried::Not(refused("TargetNotFound", "the CacheCluster is gone")),
-        Ok(Found::Unknown) => {
-            return Tried::Not(refused("TargetUnknown", "the CacheCluster has not been looked at yet"));
-        }
-        Err(reply) => return Tried::Not(refused("ApiServerUnavailable", reply.name())),
-    };
-    let next = match next(op, &cluster, intent) {
-        Ok(next) => next,
-        Err(Outcome::Done(receipt)) => return Tried::Done(receipt),
-        Err(outcome) => return Tried::Not(outcome),
-    };
-    if ctx.clock.instant() >= send_before {
-        return Tried::Not(window_closed());
-    }
-    let ops = json!([
-        {"op": "test", "path": "/metadata/uid", "value": cluster.metadata.uid},
-        {"op": "replace", "path": "/metadata/resourceVersion", "value": cluster.metadata.resource_version},
-        {"op": "add", "path": "/status/revision", "value": next},
-    ]);
-    match write::patch(ctx, &api(ctx, op), Part::Status, &op.spec.target, &ops).await {
-        Ok(written) => {
-            let key = crate::cache::Key::of(&written);
-            ctx.changed_cluster(&ctx.clusters.replace(written));
-            ctx.cluster_queue.add(key);
-            Tried::Done(Receipt::default())
-        }
-        Err(Reply::Conflict | Reply::Lost | Reply::Gone) => Tried::Again,
-        Err(Reply::Ambiguous(why)) => Tried::Unsure(why),
-        Err(Reply::Busy(_)) => Tried::Not(refused("ApiServerBusy", "the API server asks for patience")),
-        Err(reply) => Tried::Not(refused("WriteRefused", reply.name())),
-    }
-}
-
-/// The revision as the effect wants it, or what there is to say without a write.
-fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<Revision, Outcome> {
-    let status = cluster.status.clone().unwrap_or_default();
-    let Some(revision) = status.revision.clone() else {
-        return Err(refused("ClusterNotReady", "the set-up of the cache has not begun"));
-    };
-    if let Some(by) = &revision.by {
-        if by.token == intent.token {
-            return Err(Outcome::Done(Receipt { attached: true, ..Receipt::default() }));
-        }
-        if by.fence > intent.fence {
-            let message = format!("the revision carries the fence {}, this write {}", by.fence, intent.fence);
-            return Err(refused("Superseded", message));
-        }
-    }
-    let there: Numbers = revision.workers.iter().copied().collect();
-    let workers = match &intent.effect {
-        Effect::AddWorkers { add, at } => {
-            if stage_of(&status) != Stage::Ready {
-                return Err(refused("ClusterNotReady", "the cache is being set up anew"));
-            }
-            if revision.number != *at {
-                let message = format!("it was decided on revision {at}, and {} is there", revision.number);
-                return Err(refused("RevisionMoved", message));
-            }
-            there.with(add)
-        }
-        Effect::FenceMembers {} => there,
-        Effect::LoadMetadata { .. }
-        | Effect::SubmitLoad { .. }
-        | Effect::StopLoad { .. }
-        | Effect::CancelMetadata { .. }
-        | Effect::Free { .. }
-        | Effect::Mount { .. }
-        | Effect::UpdateMount { .. }
-        | Effect::Unmount { .. } => {
-            let message = format!("{} is not for members", intent.effect.name());
-            return Err(refused("InvalidEffect", message));
-        }
-    };
-    if workers.is_empty() || workers.len() > usize::try_from(MAX_WORKERS).unwrap_or(0) {
-        return Err(refused("InvalidEffect", format!("a cache of {} workers", workers.len())));
-    }
-    let by = WrittenBy {
-        operation: op.uid().to_owned(),
-        what: intent.effect.name().to_owned(),
-        token: intent.token.clone(),
-        fence: intent.fence,
-    };
-    let mut managed: Managed = revision.managed.clone();
-    managed.workers.replicas = i32::try_from(workers.len()).unwrap_or(MAX_WORKERS);
-    Ok(Revision { number: revision.number + 1, workers: workers.iter().collect(), managed, by: Some(by) })
+    let entries = || info.members.iter().filter(|m| m.name.starts_with(&host));
+    entries().find(|m| m.state == ACTIVE).or_else(|| entries().next())
 }
 
 /// Whether a set that is not there may be made: whoever knows an older revision would bring back what an operation has
@@ -298,5 +308,20 @@ pub async fn still_newest(ctx: &Ctx, cluster: &Arc<CacheCluster>, number: i64) -
             newest && now.metadata.uid == cluster.metadata.uid
         }
         Ok(None) | Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_alluxio_writes_them() {
+        for (text, ms) in
+            [("2min", 120_000), ("30sec", 30_000), ("500ms", 500), ("1.5 h", 5_400_000), ("7", 7)]
+        {
+            assert_eq!(duration_ms(text), Some(ms), "{text}");
+        }
+        assert_eq!(duration_ms("soon"), None);
     }
 }

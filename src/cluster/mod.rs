@@ -18,6 +18,7 @@ pub mod members;
 mod pods;
 pub mod reference;
 mod render;
+pub mod revise;
 mod show;
 mod tidy;
 pub mod workloads;
@@ -118,7 +119,8 @@ pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed
         Err(why) => return show::failed(ctx, cluster, "InvalidSpec", &why.to_string()).await,
     };
     let trouble = make(ctx, cluster, &owner, &revision, stage, &objects).await.err();
-    if trouble.is_none() {
+    // What is wrong with one object of a cache that serves keeps none that has left from going.
+    if trouble.is_none() || stage == Stage::Ready {
         tidy::tidy(ctx, &owner, &revision, stage, &objects).await;
     }
     let seen = facts::gather(ctx, cluster, &owner, &revision, stage, trouble).await;

@@ -5,6 +5,7 @@ use crate::cache::Key;
 use crate::controller::Ctx;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use ratchet_state_machine::lifecycle::cut;
 use ratchet_state_machine::setup::Part;
@@ -31,6 +32,13 @@ pub fn ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
     pod.metadata.deletion_timestamp.is_none()
         && conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// When a pod that is ready became so.
+pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let mut conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let ready = conditions.find(|c| c.type_ == "Ready" && c.status == "True")?;
+    ready.last_transition_time.as_ref().filter(|_| pod.metadata.deletion_timestamp.is_none()).map(|t| t.0)
 }
 
 /// Label of a pod: the template that its StatefulSet made it from.

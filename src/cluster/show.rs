@@ -112,7 +112,7 @@ fn not_applied(managed: &Managed, status: &CacheClusterStatus) -> Wanted {
         open.push(without("version or image", "upgrade"));
     }
     if let Some(why) = workers_not_applied(managed, status, revision) {
-        open.push(if why.0.is_empty() { without("workers.replicas", "scaleIn") } else { why });
+        open.push(why);
     }
     if (&managed.properties, &managed.security) != (&made.properties, &made.security) {
         open.push(without("properties or security", "updateConfig"));
@@ -132,7 +132,7 @@ fn not_applied(managed: &Managed, status: &CacheClusterStatus) -> Wanted {
     Wanted::new(SPEC_NOT_APPLIED, true, reason, message)
 }
 
-/// Why the cache has not as many workers as the spec says. Without a reason: no operation makes them fewer.
+/// Why the cache has not as many workers as the spec says.
 fn workers_not_applied(
     managed: &Managed,
     status: &CacheClusterStatus,
@@ -150,7 +150,6 @@ fn workers_not_applied(
     if facet.handled != wanted.to_string() {
         return Some(match under_way {
             true => ("Superseding", format!("{named}: {} is ended first", facet.operation)),
-            false if wanted < have => ("", String::new()),
             false => ("OperationPending", format!("{named}: an operation is created")),
         });
     }
@@ -171,12 +170,12 @@ fn workers_not_applied(
 }
 
 /// Whether an operation changes the members.
-fn updating(ctx: &Ctx, cluster: &CacheCluster) -> bool {
+pub fn updating(ctx: &Ctx, cluster: &CacheCluster) -> bool {
     let owner = super::owner(cluster);
     let all = ctx.operations.by_index(&(BY_TARGET, format!("{}/{}", owner.namespace, owner.name)));
     let begun =
         |o: &DataOperation| matches!(o.phase(), Some(Phase::Running | Phase::Cancelling | Phase::Paused));
-    all.iter().any(|o| matches!(o.spec.operation, ArmSpec::ScaleOut(_)) && begun(o))
+    all.iter().any(|o| matches!(o.spec.operation, ArmSpec::ScaleOut(_) | ArmSpec::ScaleIn(_)) && begun(o))
 }
 
 /// Why no more may be done.

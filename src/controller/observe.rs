@@ -11,7 +11,7 @@ use crate::clock::ms_between;
 use crate::cluster;
 use crate::engine::Engine;
 use ratchet_state_machine::effect::{
-    Answer, EffectClass, EffectTraits, Intent, Outcome, Query, TreeView, Trouble, TroubleKind,
+    Answer, Effect, EffectClass, EffectTraits, Intent, Outcome, Query, TreeView, Trouble, TroubleKind,
 };
 use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::{halt_is_due, query};
@@ -163,6 +163,7 @@ pub async fn observe(
     let mut seen = Observation {
         age_ms: memory.age_ms(now),
         since_entry_ms: memory.since_entry_ms(now),
+        watched_entry_ms: memory.since_entry_at_most_ms(now, 0),
         since_step_ms: memory.since_entry_at_most_ms(now, BELIEVED_MS).saturating_add(step_began_ms(record)),
         last_was_failure: record.last().is_some_and(|e| e.event == "AttemptFailed"),
         stalled_ms: memory.stalled_ms(now),
@@ -180,6 +181,9 @@ pub async fn observe(
     {
         seen.answer = Some(match &around.engine {
             _ if question == Query::Members => cluster::members::answer(ctx, op, around).await,
+            _ if let Query::Leaving { workers, files } = &question => {
+                cluster::members::leaving(ctx, op, around, workers, *files).await
+            }
             Some(engine) => match secrets::missing(ctx, op, &question).await {
                 Some(trouble) => Err(trouble),
                 None => believed(ctx, op, engine.inspect(&question).await),
@@ -204,7 +208,9 @@ fn believed(ctx: &Ctx, op: &DataOperation, said: Result<Answer, Trouble>) -> Res
         | Answer::Metadata(..)
         | Answer::Job(_)
         | Answer::Mounts(_)
-        | Answer::Members(_)) => other,
+        | Answer::Members(_)
+        | Answer::Leaving(..)
+        | Answer::Drain(_)) => other,
     })
 }
 
@@ -358,8 +364,15 @@ fn intent_view(
     let now = ctx.clock.instant();
     // What guards a write to Kubernetes is in the object that it writes: nobody has to wait for it. That others get a
     // moment to finish theirs saves writes.
-    let window = if intent.effect.of_kubernetes() { POLITE_MS } else { intent.send_for_ms };
-    let traits = if intent.effect.of_kubernetes() { Some(KUBERNETES) } else { traits };
+    // An eviction is guarded by the pod's uid alone, which stays when its worker serves again.
+    let guarded = intent.effect.of_kubernetes() && !matches!(intent.effect, Effect::ReplaceWorker { .. });
+    let window = if guarded { POLITE_MS } else { intent.send_for_ms };
+    let api = i64::try_from(ctx.config.api_timeout.as_millis()).unwrap_or(i64::MAX);
+    let traits = match (intent.effect.of_kubernetes(), guarded) {
+        (false, _) => traits,
+        (true, true) => Some(KUBERNETES),
+        (true, false) => Some(EffectTraits { call_timeout_ms: api, ..KUBERNETES }),
+    };
     let landing =
         traits.map_or(ctx.config.unknown_effect_ms, |t| t.call_timeout_ms.saturating_add(t.longest_delay_ms));
     let hasty = halting && ctx.broken(Mutation::UndoWithoutWait);

@@ -87,7 +87,7 @@ async fn step(ctx: &Ctx, op: &Arc<DataOperation>, memory: &mut Memory) -> Step {
         }
     };
     let entry_age = record.last().and_then(|e| e.time()).map_or(0, |t| (wall - t).num_milliseconds());
-    let got_on = record.last().is_none_or(|e| !matches!(e.event.as_str(), "Intended" | "AttemptFailed"));
+    let got_on = record.last().is_none_or(|e| !STANDSTILL.contains(&e.event.as_str()));
     memory.see(op.seq(), got_on, now, age, entry_age);
     let around = observe::surroundings(ctx, op);
     if record.folded.state.holds() && around.lock.is_some() && !hold::confirmed(op, &around) {
@@ -190,6 +190,9 @@ fn after_hold(held: Held, op: &Arc<DataOperation>) -> Step {
     }
 }
 
+/// Events that are no progress: what they are about can happen over and over.
+const STANDSTILL: [&str; 6] = ["Intended", "AttemptFailed", "Asked", "Stranded", "Rescued", "Returned"];
+
 /// Sends an effect that nobody has written down.
 async fn act_first(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect: &Effect) {
     let Some(engine) = &around.engine else { return };
@@ -197,7 +200,10 @@ async fn act_first(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect:
     let send_before = ctx.clock.instant() + Duration::from_secs(1);
     let token = Token("unwritten".into());
     let secrets = &Secrets::default();
-    engine.perform(Call { effect, spec: &op.spec, token: &token, fence, send_before, secrets }).await;
+    let workers = &cluster::members::of_call(ctx, around, effect);
+    engine
+        .perform(Call { effect, spec: &op.spec, token: &token, fence, send_before, secrets, workers })
+        .await;
 }
 
 /// Sends the effect of an intent that this process wrote, if its window is still open.
@@ -212,7 +218,7 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         own.sent = Sent::At(at);
         let window = Duration::from_millis(u64::try_from(intent.send_for_ms).unwrap_or(0));
         let send_before = own.patched_at + window;
-        let outcome = cluster::members::perform(ctx, op, around, intent, send_before).await;
+        let outcome = cluster::revise::perform(ctx, op, around, intent, send_before).await;
         answered(ctx, op, intent, own, outcome);
         return;
     }
@@ -240,6 +246,7 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         fence: intent.fence,
         send_before,
         secrets: &secrets,
+        workers: &cluster::members::of_call(ctx, around, &intent.effect),
     };
     let outcome = engine.perform(call).await;
     answered(ctx, op, intent, own, outcome);

@@ -21,6 +21,8 @@ pub async fn missing(ctx: &Ctx, op: &DataOperation, question: &Query) -> Option<
         | Query::Metadata { .. }
         | Query::LoadJob { .. }
         | Query::Members
+        | Query::Leaving { .. }
+        | Query::Drain { .. }
         | Query::Tree { .. } => None,
     }
 }
@@ -44,6 +46,9 @@ pub async fn of(ctx: &Ctx, op: &DataOperation, effect: &Effect) -> Result<Secret
         | Effect::CancelMetadata { .. }
         | Effect::Free { .. }
         | Effect::AddWorkers { .. }
+        | Effect::RemoveWorkers { .. }
+        | Effect::ReplaceWorker { .. }
+        | Effect::OnWorkers { .. }
         | Effect::FenceMembers {}
         | Effect::Unmount { .. } => Ok(Secrets::default()),
     }

@@ -60,11 +60,17 @@ pub enum Mutation {
     CountOutdated,
     /// An operation on members ends without raising the fence of what it may still have on its way.
     EndWithoutFence,
+    /// Workers are taken out of a cache without waiting until nothing would be lost with them.
+    LowerBeforeDrain,
+    /// What was written to workers that leave, until every client heard of it, is not looked for.
+    SkipSecondList,
+    /// A worker that the cache does not know at one look counts as out of use.
+    GoneFromOneRead,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::KeepAttempt,
         Self::ActBeforeIntent,
         Self::SendLate,
@@ -91,6 +97,9 @@ impl Mutation {
         Self::OlderRevision,
         Self::CountOutdated,
         Self::EndWithoutFence,
+        Self::LowerBeforeDrain,
+        Self::SkipSecondList,
+        Self::GoneFromOneRead,
     ];
 }
 

@@ -3,8 +3,9 @@
 use super::Ctx;
 use super::reply::{Reply, classify};
 use crate::api::DataOperation;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, EvictParams, PostParams, Preconditions, PropagationPolicy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -119,6 +120,19 @@ where
         Ok(_) | Err(Reply::Gone) => Ok(()),
         Err(reply) => Err(reply),
     }
+}
+
+/// Asks for a pod's end, if it is the one with this uid, once; disruption budgets may say no for now.
+///
+/// # Errors
+/// What the reply means: [`Reply::Busy`] where a budget says no, [`Reply::Conflict`] where it is another pod by now.
+pub async fn evict(ctx: &Ctx, api: &Api<Pod>, name: &str, uid: &str) -> Result<(), Reply> {
+    let preconditions = Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+    let params = EvictParams {
+        delete_options: Some(DeleteParams { preconditions, ..DeleteParams::default() }),
+        post_options: PostParams::default(),
+    };
+    judge(ctx, tokio::time::timeout(ctx.config.api_timeout, api.evict(name, &params)).await).map(|_| ())
 }
 
 /// A consistent read.

@@ -102,7 +102,11 @@ pub fn operation_name(dataset: &str, uid: &str, handled: i64, due: &Due) -> Stri
     let kind = match due.arm {
         ArmSpec::Mount(_) => "mount",
         ArmSpec::Sync(_) => "sync",
-        ArmSpec::Unmount(_) | ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::ScaleOut(_) => "unmount",
+        ArmSpec::Unmount(_)
+        | ArmSpec::Load(_)
+        | ArmSpec::Free(_)
+        | ArmSpec::ScaleOut(_)
+        | ArmSpec::ScaleIn(_) => "unmount",
     };
     let digest =
         hash(&[uid.as_bytes(), due.path.as_bytes(), due.value.as_bytes(), handled.to_string().as_bytes()]);
@@ -144,7 +148,11 @@ mod tests {
             names.push(match &due.arm {
                 ArmSpec::Mount(m) => format!("mount {}{}", m.path, if m.replace { " again" } else { "" }),
                 ArmSpec::Unmount(u) => format!("unmount {}", u.path),
-                ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Sync(_) | ArmSpec::ScaleOut(_) => "?".into(),
+                ArmSpec::Load(_)
+                | ArmSpec::Free(_)
+                | ArmSpec::Sync(_)
+                | ArmSpec::ScaleOut(_)
+                | ArmSpec::ScaleIn(_) => "?".into(),
             });
             status.mounts.retain(|m| m.path != due.path);
             status.mounts.push(MountStatus { path: due.path, handled: due.value, ..MountStatus::default() });

@@ -12,6 +12,7 @@ pub use secrets::Secrets;
 
 use crate::api::cluster::Member;
 use futures::future::BoxFuture;
+use ratchet_state_machine::drain::At;
 use ratchet_state_machine::effect::{Answer, Effect, EffectTraits, Outcome, Query, Trouble};
 use ratchet_state_machine::ids::{Fence, Token};
 use ratchet_state_machine::spec::OperationSpec;
@@ -55,6 +56,8 @@ pub struct Call<'a> {
     pub send_before: Instant,
     /// What the spec names of Secrets, for effects that need it.
     pub secrets: &'a Secrets,
+    /// The workers of the cache, those that the effect is about among them.
+    pub workers: &'a [At],
 }
 
 /// Reason of a refusal: the window was over before the effect could be sent, and nothing was.

@@ -3,6 +3,7 @@
 //! which engine it is. Effects are persisted in the intent and in journal entries, so they name a path by its
 //! index in the (immutable) spec instead of repeating up to a kilobyte of text.
 
+use crate::drain::{self, DrainView, LeavingView};
 use crate::ids::{Fence, Nonce, Token, WriterId};
 use crate::members::{MembersView, Numbers};
 use crate::mounts::MountTable;
@@ -68,6 +69,28 @@ pub enum Effect {
     /// Raise the fence of the revision and change nothing else (as above): no write of its members that was sent before can
     /// land any more. A repeat finds its token there.
     FenceMembers {},
+    /// Take workers out of the revision (as `AddWorkers`); refused unless a look right before shows that nothing is lost with
+    /// them. A repeat finds its token there.
+    RemoveWorkers {
+        /// Which.
+        remove: Numbers,
+        /// Number of the revision that this was decided on: another one is refused.
+        at: i64,
+    },
+    /// Let a worker's pod be made anew: evict the pod of this uid. A repeat finds another uid, or none.
+    ReplaceWorker {
+        /// Its number.
+        worker: i32,
+        /// Uid of the pod.
+        uid: String,
+    },
+    /// A call to the engine about workers; see [`drain::Call`].
+    OnWorkers {
+        /// Which call.
+        call: drain::Call,
+        /// Which workers.
+        workers: Numbers,
+    },
 }
 
 impl Effect {
@@ -83,7 +106,11 @@ impl Effect {
             | Self::Mount { path }
             | Self::UpdateMount { path }
             | Self::Unmount { path } => path,
-            Self::AddWorkers { .. } | Self::FenceMembers {} => return None,
+            Self::AddWorkers { .. }
+            | Self::RemoveWorkers { .. }
+            | Self::ReplaceWorker { .. }
+            | Self::OnWorkers { .. }
+            | Self::FenceMembers {} => return None,
         };
         spec.operation.paths().get(*path).map(String::as_str)
     }
@@ -92,8 +119,12 @@ impl Effect {
     #[must_use]
     pub const fn of_kubernetes(&self) -> bool {
         match self {
-            Self::AddWorkers { .. } | Self::FenceMembers {} => true,
-            Self::LoadMetadata { .. }
+            Self::AddWorkers { .. }
+            | Self::RemoveWorkers { .. }
+            | Self::ReplaceWorker { .. }
+            | Self::FenceMembers {} => true,
+            Self::OnWorkers { .. }
+            | Self::LoadMetadata { .. }
             | Self::SubmitLoad { .. }
             | Self::StopLoad { .. }
             | Self::CancelMetadata { .. }
@@ -108,8 +139,13 @@ impl Effect {
     #[must_use]
     pub const fn stops(&self) -> bool {
         match self {
-            Self::StopLoad { .. } | Self::CancelMetadata { .. } | Self::FenceMembers {} => true,
+            Self::StopLoad { .. }
+            | Self::CancelMetadata { .. }
+            | Self::ReplaceWorker { .. }
+            | Self::FenceMembers {} => true,
+            Self::OnWorkers { call, .. } => call.stops(),
             Self::AddWorkers { .. }
+            | Self::RemoveWorkers { .. }
             | Self::LoadMetadata { .. }
             | Self::SubmitLoad { .. }
             | Self::Free { .. }
@@ -133,6 +169,9 @@ impl Effect {
             Self::Unmount { .. } => "unmount",
             Self::AddWorkers { .. } => "addWorkers",
             Self::FenceMembers {} => "fenceMembers",
+            Self::RemoveWorkers { .. } => "removeWorkers",
+            Self::ReplaceWorker { .. } => "replaceWorker",
+            Self::OnWorkers { call, .. } => call.name(),
         }
     }
 }
@@ -210,6 +249,8 @@ pub struct Receipt {
     pub job: Option<String>,
     /// The work was there already and was joined.
     pub attached: bool,
+    /// The engine's clock at the look that the call was made on, in milliseconds; none where something was left out.
+    pub upto_ms: Option<i64>,
 }
 
 /// A question that a decision needs answered before it can be made.
@@ -245,6 +286,21 @@ pub enum Query {
     },
     /// How are the workers of a managed cache? -> [`Answer::Members`]. The controller answers it, engines do not.
     Members,
+    /// What of the cache hangs on these workers? -> [`Answer::Leaving`]. The controller answers it, with what the engine says
+    /// to [`Query::Drain`].
+    Leaving {
+        /// Which.
+        workers: Numbers,
+        /// Also look for files that would be lost: lists the whole namespace.
+        files: bool,
+    },
+    /// The same in the engine's words -> [`Answer::Drain`].
+    Drain {
+        /// The workers of the cache, those that leave among them.
+        workers: Vec<drain::At>,
+        /// As above.
+        files: bool,
+    },
 }
 
 /// The answer to a [`Query`].
@@ -262,6 +318,10 @@ pub enum Answer {
     Mounts(MountTable),
     /// To [`Query::Members`].
     Members(MembersView),
+    /// To [`Query::Leaving`].
+    Leaving(MembersView, Box<LeavingView>),
+    /// To [`Query::Drain`].
+    Drain(DrainView),
 }
 
 /// Whether the engine can take work.

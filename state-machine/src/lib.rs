@@ -18,6 +18,7 @@
 
 pub mod canonical;
 pub mod decision;
+pub mod drain;
 pub mod effect;
 mod explain;
 pub mod ids;

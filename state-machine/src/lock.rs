@@ -137,6 +137,7 @@ impl Request {
             ArmSpec::Unmount(_) => ("unmount", Mode::Shared),
             ArmSpec::Sync(_) => ("sync", Mode::Shared),
             ArmSpec::ScaleOut(_) => ("scaleOut", Mode::Exclusive),
+            ArmSpec::ScaleIn(_) => ("scaleIn", Mode::Exclusive),
         };
         Self {
             uid: uid.into(),

@@ -141,6 +141,16 @@ pub struct WorkerView {
     pub known: Known,
     /// Bytes that it can hold, as the engine has it.
     pub capacity_bytes: i64,
+    /// Bytes that it holds, as the engine has it.
+    pub used_bytes: i64,
+    /// Its pod is there, whatever its state.
+    pub pod: bool,
+    /// Uid of that pod.
+    pub uid: Option<String>,
+    /// Its pod has been ready for so long that its process would have registered by now.
+    pub settled: bool,
+    /// The node that its pod runs on.
+    pub node: Option<String>,
     /// What is wrong with its pod.
     pub trouble: Option<String>,
 }
@@ -159,8 +169,8 @@ pub enum Written {
     /// Nothing.
     #[default]
     Nothing,
-    /// Workers were added.
-    Added,
+    /// Workers were added, or taken out.
+    Changed,
     /// The fence was raised: nothing that was sent before can land any more.
     Fenced,
 }

@@ -138,7 +138,11 @@ impl MountTable {
                 Some(there) if !same_uri(&there.uri, &m.uri) => (m.path.as_str(), false),
                 Some(_) | None => return Ok(None),
             },
-            ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Sync(_) | ArmSpec::ScaleOut(_) => return Ok(None),
+            ArmSpec::Load(_)
+            | ArmSpec::Free(_)
+            | ArmSpec::Sync(_)
+            | ArmSpec::ScaleOut(_)
+            | ArmSpec::ScaleIn(_) => return Ok(None),
         };
         let below = self.below(path);
         match below.first() {

@@ -11,6 +11,8 @@ pub struct Observation {
     pub age_ms: i64,
     /// Milliseconds since the last entry.
     pub since_entry_ms: i64,
+    /// The same, as far as this process has seen it stand.
+    pub watched_entry_ms: i64,
     /// Milliseconds since the present step was entered (or since the oldest entry that is still in the tail).
     pub since_step_ms: i64,
     /// The last entry was a failed attempt.
@@ -126,6 +128,8 @@ impl Observation {
                     | (Query::Tree { .. }, Answer::Tree(_))
                     | (Query::Mounts { .. }, Answer::Mounts(_))
                     | (Query::Members, Answer::Members(_))
+                    | (Query::Leaving { .. }, Answer::Leaving(..))
+                    | (Query::Drain { .. }, Answer::Drain(_))
             ),
         }
     }

@@ -6,7 +6,9 @@
 use crate::ids::PlanHash;
 use serde::{Deserialize, Serialize};
 
+mod members;
 mod mount;
+pub use members::{ScaleInSpec, ScaleOutSpec};
 pub use mount::{
     MountOption, MountSpec, SecretKey, UnmountSpec, ValueFrom, WhenInUse, names_credential, same_uri,
     uris_overlap,
@@ -84,6 +86,8 @@ pub enum ArmSpec {
     Sync(SyncSpec),
     /// Give a managed cache more workers.
     ScaleOut(ScaleOutSpec),
+    /// Take workers out of a managed cache, and lose nothing with them.
+    ScaleIn(ScaleInSpec),
 }
 
 /// Arguments of `load`.
@@ -140,16 +144,6 @@ pub struct SyncSpec {
     /// Absolute paths in the cache's namespace, files or directories (recursively), in this order.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024))))]
     pub paths: Vec<String>,
-}
-
-/// Arguments of `scaleOut`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct ScaleOutSpec {
-    /// How many workers the cache shall have.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 256)))]
-    pub workers: i32,
 }
 
 /// One predecessor.
@@ -336,6 +330,7 @@ impl OperationSpec {
             ArmSpec::Mount(m) => m.problems(),
             ArmSpec::Unmount(u) => u.problems(),
             ArmSpec::ScaleOut(_) => Vec::new(),
+            ArmSpec::ScaleIn(s) => s.problems(),
         };
         for (i, a) in paths.iter().enumerate() {
             // What lies under two of the paths would be counted twice.
@@ -359,7 +354,7 @@ impl ArmSpec {
             Self::Sync(s) => &s.paths,
             Self::Mount(m) => std::slice::from_ref(&m.path),
             Self::Unmount(u) => std::slice::from_ref(&u.path),
-            Self::ScaleOut(_) => &[],
+            Self::ScaleOut(_) | Self::ScaleIn(_) => &[],
         }
     }
 
@@ -367,7 +362,12 @@ impl ArmSpec {
     #[must_use]
     pub const fn waits_its_turn(&self) -> bool {
         match self {
-            Self::Load(_) | Self::Free(_) | Self::Mount(_) | Self::Sync(_) | Self::ScaleOut(_) => true,
+            Self::Load(_)
+            | Self::Free(_)
+            | Self::Mount(_)
+            | Self::Sync(_)
+            | Self::ScaleOut(_)
+            | Self::ScaleIn(_) => true,
             Self::Unmount(u) => matches!(u.when_in_use, WhenInUse::Wait),
         }
     }
@@ -376,9 +376,12 @@ impl ArmSpec {
     #[must_use]
     pub fn secrets(&self) -> Vec<(&str, &SecretKey)> {
         match self {
-            Self::Load(_) | Self::Free(_) | Self::Unmount(_) | Self::Sync(_) | Self::ScaleOut(_) => {
-                Vec::new()
-            }
+            Self::Load(_)
+            | Self::Free(_)
+            | Self::Unmount(_)
+            | Self::Sync(_)
+            | Self::ScaleOut(_)
+            | Self::ScaleIn(_) => Vec::new(),
             Self::Mount(m) => m.secrets().collect(),
         }
     }

@@ -12,6 +12,7 @@ use crate::lifecycle::step::{During, Shared, Step};
 use crate::lifecycle::{Change, Failure, Folded};
 use crate::observation::{LockView, Observation, Target};
 use crate::operation::arm::Arm;
+use crate::operation::scale_in::ScaleIn;
 use crate::operation::scale_out::ScaleOut;
 use crate::operation::sync::Sync;
 use crate::operation::{
@@ -86,6 +87,11 @@ pub fn sync(names: &[&str]) -> OperationSpec {
 /// A scale-out.
 pub fn scale_out(workers: i32) -> OperationSpec {
     spec(ArmSpec::ScaleOut(crate::spec::ScaleOutSpec { workers }))
+}
+
+/// A scale-in to so many.
+pub fn scale_in(workers: i32) -> OperationSpec {
+    spec(ArmSpec::ScaleIn(crate::spec::ScaleInSpec::to(workers)))
 }
 
 /// Arguments of a mount without options.
@@ -175,6 +181,10 @@ pub fn effects() -> Vec<Effect> {
         Effect::Unmount { path },
         Effect::AddWorkers { add: (0..256).step_by(2).collect(), at: i64::MAX },
         Effect::FenceMembers {},
+        Effect::RemoveWorkers { remove: (0..256).step_by(2).collect(), at: i64::MAX },
+        Effect::ReplaceWorker { worker: 255, uid: "u".repeat(36) },
+        Effect::OnWorkers { call: crate::drain::Call::Decommission, workers: (0..256).step_by(2).collect() },
+        Effect::OnWorkers { call: crate::drain::Call::Rescue, workers: (0..256).step_by(2).collect() },
     ]
 }
 
@@ -282,6 +292,12 @@ pub fn samples() -> Vec<Samples> {
             states: steps::<ScaleOut>().into_iter().map(State::ScaleOut).collect(),
             events: all(ScaleOut::event_samples().into_iter().map(Event::ScaleOut).collect()),
         },
+        Samples {
+            table: &ARMS[6],
+            spec: scale_in(3),
+            states: steps::<ScaleIn>().into_iter().map(State::ScaleIn).collect(),
+            events: all(ScaleIn::event_samples().into_iter().map(Event::ScaleIn).collect()),
+        },
     ]
 }
 
@@ -322,6 +338,11 @@ pub fn syncing(spec: &OperationSpec, at: Sync) -> Folded {
 /// A folded scale-out in one of its own steps.
 pub fn scaling_out(spec: &OperationSpec, at: ScaleOut) -> Folded {
     folded(spec, State::ScaleOut(Step::Arm(at)))
+}
+
+/// A folded scale-in in one of its own steps.
+pub fn scaling_in(spec: &OperationSpec, at: ScaleIn) -> Folded {
+    folded(spec, State::ScaleIn(Step::Arm(at)))
 }
 
 /// The record with an intent for `effect`, as the law lets it be taken.

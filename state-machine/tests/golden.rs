@@ -5,6 +5,7 @@
 //! is not released yet: `WRITE_GOLDEN=1 cargo test -p ratchet-state-machine --test golden`.
 
 use chrono::{DateTime, Duration, Utc};
+use ratchet_state_machine::drain::Call;
 use ratchet_state_machine::effect::{Effect, Intent};
 use ratchet_state_machine::ids::{Digest, Fence, Nonce, Seq, Token, WriterId};
 use ratchet_state_machine::journal::{self, Entry, Record, Signature, replay};
@@ -13,6 +14,7 @@ use ratchet_state_machine::lifecycle::{Change, Failure};
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::members::Numbers;
 use ratchet_state_machine::operation::mount::{Due, MountEvent};
+use ratchet_state_machine::operation::scale_in::ScaleInEvent;
 use ratchet_state_machine::operation::scale_out::ScaleOutEvent;
 use ratchet_state_machine::operation::sync::SyncEvent;
 use ratchet_state_machine::operation::{Event, free::FreeEvent, load::LoadEvent, unmount::UnmountEvent};
@@ -54,6 +56,10 @@ const UNMOUNT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000004", "spec":
 
 const SCALE_OUT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000006", "spec": {
     "target": "cache", "operation": {"scaleOut": {"workers": 5}}
+}}"#;
+
+const SCALE_IN: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000007", "spec": {
+    "target": "cache", "operation": {"scaleIn": {"workers": 3}}
 }}"#;
 
 const SYNC: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000005", "spec": {
@@ -285,6 +291,65 @@ fn a_scale_out_that_fails() -> Any<Writer> {
     Ok(w)
 }
 
+/// A scale-in that finds what a client has written meanwhile, and is refused at the last moment once.
+fn a_scale_in() -> Any<Writer> {
+    let mut w = born(SCALE_IN)?;
+    let leave = || [3, 4].into_iter().collect::<Numbers>();
+    let on = |call| Some(Effect::OnWorkers { call, workers: leave() });
+    let event = Event::ScaleIn;
+    for attempt in 0..2 {
+        w.write(event(ScaleInEvent::Chosen { leave: leave(), gone: false }), on(Call::Persist), None)?;
+        w.write(event(ScaleInEvent::Asked { upto: 1_700_000_000_000 }), None, None)?;
+        w.write(event(ScaleInEvent::Persisted {}), on(Call::Decommission), None)?;
+        w.write(event(ScaleInEvent::Decommissioned {}), None, None)?;
+        w.write(event(ScaleInEvent::Stranded { files: 2 }), on(Call::Rescue), None)?;
+        w.write(event(ScaleInEvent::Rescued {}), None, None)?;
+        w.write(event(ScaleInEvent::Clear { at: 7 + attempt }), None, None)?;
+        w.write(event(ScaleInEvent::Returned {}), on(Call::Decommission), None)?;
+        w.write(event(ScaleInEvent::Decommissioned {}), None, None)?;
+        w.write(event(ScaleInEvent::Clear { at: 7 + attempt }), None, None)?;
+        w.write(event(ScaleInEvent::Drained {}), None, None)?;
+        let remove = Effect::RemoveWorkers { remove: leave(), at: 7 + attempt };
+        w.write(event(ScaleInEvent::Clear { at: 7 + attempt }), Some(remove), None)?;
+        if attempt == 0 {
+            w.write(
+                event(ScaleInEvent::NotRemoved { why: "NotDrained: worker 3 serves again".into() }),
+                Some(Effect::FenceMembers {}),
+                None,
+            )?;
+            w.shared(Shared::AttemptFailed { why: Failure::new("NotRemoved", "worker 3 serves again") })?;
+        }
+    }
+    w.write(event(ScaleInEvent::Removed {}), None, None)?;
+    w.write(event(ScaleInEvent::Left {}), on(Call::Admit), None)?;
+    w.write(event(ScaleInEvent::Admitted {}), None, None)?;
+    w.write(event(ScaleInEvent::Proven { workers: 3, capacity_bytes: 300 }), None, None)?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
+/// A scale-in that is cancelled while it drains.
+fn a_scale_in_that_is_cancelled() -> Any<Writer> {
+    let mut w = born(SCALE_IN)?;
+    let leave = || [4].into_iter().collect::<Numbers>();
+    let on = |call| Effect::OnWorkers { call, workers: leave() };
+    let event = Event::ScaleIn;
+    w.write(event(ScaleInEvent::Chosen { leave: leave(), gone: false }), Some(on(Call::Persist)), None)?;
+    w.write(event(ScaleInEvent::Asked { upto: 0 }), None, None)?;
+    w.write(event(ScaleInEvent::Persisted {}), Some(on(Call::Decommission)), None)?;
+    w.write(event(ScaleInEvent::Decommissioned {}), None, None)?;
+    w.write(event(ScaleInEvent::Clear { at: 7 }), None, None)?;
+    w.shared(Shared::CancelRequested { deleted: false })?;
+    w.intended(on(Call::Rescue))?;
+    w.intended(on(Call::Admit))?;
+    w.intended(Effect::ReplaceWorker { worker: 4, uid: "0b6f3c1e-0000-4000-8000-000000000044".into() })?;
+    w.shared(Shared::Halted {})?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
 fn born(spec: &str) -> Any<Writer> {
     let mut w = Writer::new(spec)?;
     let plan = journal::plan_hash(&w.asked.spec)?;
@@ -345,7 +410,9 @@ fn a_mount_and_an_unmount_of_version_1_replay_and_are_still_written_like_that() 
 fn a_sync_and_scale_outs_of_version_1_replay_and_are_still_written_like_that() -> Any<()> {
     holds("sync-v1.jsonl", &a_sync()?)?;
     holds("scaleOut-v1.jsonl", &a_scale_out()?)?;
-    holds("scaleOut-failed-v1.jsonl", &a_scale_out_that_fails()?)
+    holds("scaleOut-failed-v1.jsonl", &a_scale_out_that_fails()?)?;
+    holds("scaleIn-v1.jsonl", &a_scale_in()?)?;
+    holds("scaleIn-cancelled-v1.jsonl", &a_scale_in_that_is_cancelled()?)
 }
 
 #[test]

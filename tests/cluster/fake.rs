@@ -5,6 +5,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ratchet::api::cluster::Member;
 use ratchet::engine::{Call, Engine, EngineInfo};
+use ratchet_state_machine::drain::{self, At, DrainView, Files};
 use ratchet_state_machine::effect::{
     Answer, Effect, EffectClass, EffectTraits, Health, JobState, JobView, MetadataView, Outcome, Query,
     Receipt, TreeView, Trouble, TroubleKind,
@@ -60,6 +61,16 @@ pub struct World {
     pub mounts: MountTable,
     /// Workers that serve, `host:port`; none: one that nobody knows.
     pub workers: Vec<String>,
+    /// Workers that are out of use, by host, in the engine's word.
+    pub out: BTreeMap<String, String>,
+    /// Files that only a worker which leaves has, and whether they can be persisted.
+    pub unpersisted: i64,
+    pub no_persisting: bool,
+    /// Files that somebody writes to a worker right before it is out of use, and those that are stranded there.
+    pub written_meanwhile: i64,
+    pub stranded: i64,
+    /// Calls that workers which leave are busy with.
+    pub busy: i64,
     /// The secret options of the last mount, by name.
     pub given: BTreeMap<String, String>,
     /// Every effect that was carried out, as `name token fence`.
@@ -111,9 +122,11 @@ impl Engine for FakeEngine {
             if workers.is_empty() {
                 workers.push("fake:1".into());
             }
+            let out = self.world().out.clone();
+            let state = |name: &str| name.split(':').next().and_then(|host| out.get(host)).cloned();
             let member = |name: &String| Member {
                 name: name.clone(),
-                state: "ACTIVE".into(),
+                state: state(name).unwrap_or_else(|| "ACTIVE".into()),
                 version: "fake".into(),
                 capacity_bytes: i64::MAX / 4,
                 used_bytes: 0,
@@ -166,7 +179,11 @@ impl Engine for FakeEngine {
                 };
             }
             world.log.push(format!("{} {} {}", call.effect.name(), call.token, call.fence));
-            let receipt = world.mounted(&call).unwrap_or_else(|| world.apply(call.effect, &path));
+            let receipt = if let Effect::OnWorkers { call: what, .. } = call.effect {
+                world.on_workers(*what, call.workers)
+            } else {
+                world.mounted(&call).unwrap_or_else(|| world.apply(call.effect, &path))
+            };
             if world.lose_replies > 0 {
                 world.lose_replies -= 1;
                 return Outcome::Unknown { detail: "the reply was lost".into() };
@@ -208,7 +225,8 @@ impl World {
             Query::LoadJob { path } => Answer::Job(self.job(path)),
             Query::Tree { paths } => Answer::Tree(self.tree(paths)),
             Query::Mounts { .. } => Answer::Mounts(self.mounts.clone()),
-            Query::Members => panic!("an engine is not asked about pods"),
+            Query::Drain { .. } => Answer::Drain(self.drain()),
+            Query::Members | Query::Leaving { .. } => panic!("an engine is not asked about pods"),
         }
     }
 
@@ -234,6 +252,40 @@ impl World {
             (_, _) => return None,
         }
         Some(Receipt::default())
+    }
+
+    fn drain(&self) -> DrainView {
+        let files = |count: i64| Files { count, example: (count > 0).then(|| "/new".into()) };
+        DrainView {
+            unpersisted: files(self.unpersisted),
+            unasked: if self.no_persisting { 0 } else { self.unpersisted },
+            stranded: files(self.stranded),
+            busy: self.busy,
+            rescuable: self.stranded,
+            master_up_ms: i64::MAX,
+            ..DrainView::default()
+        }
+    }
+
+    fn on_workers(&mut self, what: drain::Call, at: &[At]) -> Receipt {
+        let leaving = at.iter().filter(|w| w.leaves).map(|w| w.host.clone());
+        match what {
+            drain::Call::Persist if self.no_persisting => {}
+            drain::Call::Persist => self.unpersisted = 0,
+            drain::Call::Decommission => {
+                for host in leaving {
+                    self.out.entry(host).or_insert_with(|| "Disabled".into());
+                }
+                self.stranded += std::mem::take(&mut self.written_meanwhile);
+            }
+            drain::Call::Rescue => self.stranded = 0,
+            drain::Call::Admit => {
+                for host in leaving {
+                    self.out.entry(host).and_modify(|state| *state = "Decommissioned".into());
+                }
+            }
+        }
+        Receipt { upto_ms: Some(1), ..Receipt::default() }
     }
 
     fn tree(&self, paths: &[String]) -> TreeView {
@@ -282,6 +334,9 @@ impl World {
             | Effect::UpdateMount { .. }
             | Effect::AddWorkers { .. }
             | Effect::FenceMembers {}
+            | Effect::RemoveWorkers { .. }
+            | Effect::ReplaceWorker { .. }
+            | Effect::OnWorkers { .. }
             | Effect::Unmount { .. } => Receipt::default(),
             Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => {
                 Receipt { attached: true, ..Receipt::default() }

@@ -120,7 +120,8 @@ impl Kubelet {
                     |p: &&Pod| p.name_any() != name && p.status.as_ref().is_none_or(|s| s.pod_ip.is_none());
                 for pod in all.iter().filter(new) {
                     let status = json!({"status": {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}],
-                        "conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}});
+                        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+                        "phase": "Running"}});
                     let patch = Patch::Strategic(status);
                     let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await;
                 }

@@ -15,6 +15,7 @@ pub mod alluxio;
 pub mod controllers;
 pub mod fake;
 pub mod faults;
+pub mod ground;
 pub mod legal;
 pub mod managed;
 pub mod own;

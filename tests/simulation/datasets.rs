@@ -50,7 +50,11 @@ pub fn succeeded(world: &World, object: &Value) {
     let stands = match &spec.operation {
         ArmSpec::Mount(wanted) => table.standing(wanted) == Standing::AsWanted,
         ArmSpec::Unmount(_) => table.next_to_unmount(&spec) == Ok(None),
-        ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Sync(_) | ArmSpec::ScaleOut(_) => true,
+        ArmSpec::Load(_)
+        | ArmSpec::Free(_)
+        | ArmSpec::Sync(_)
+        | ArmSpec::ScaleOut(_)
+        | ArmSpec::ScaleIn(_) => true,
     };
     if !stands {
         let name = object["metadata"]["name"].clone();

@@ -13,6 +13,7 @@ use ratchet::clock::Clock;
 use ratchet::controller::teeth::Mutation;
 use ratchet::engine::{Call, Engine, EngineInfo, local, window_closed};
 use ratchet_simulator::cache;
+use ratchet_state_machine::drain::At;
 use ratchet_state_machine::effect::{
     Answer, Effect, EffectClass, EffectTraits, JobState, Outcome, Query, Receipt, Trouble, TroubleKind,
 };
@@ -116,6 +117,7 @@ impl SimEngine {
         });
         let (effect, path, token) = (call.effect.clone(), path.to_owned(), call.token.clone());
         let (fence, operation) = (call.fence, call.spec.operation.clone());
+        let leaving = leaving(call.workers);
         let replica = self.link.replica;
         let landing = tokio::spawn(async move {
             if delay > 0 {
@@ -124,14 +126,22 @@ impl SimEngine {
             let cache = world.cache_now();
             let mount = if let ArmSpec::Mount(m) = &operation { Some(m) } else { None };
             let call = cache::Call { effect: &effect, path: &path, token: &token, fence, mount };
-            let outcome = cache.apply(&call);
-            let changed =
-                cache.last_applied().is_some_and(|a| a.changed) && matches!(outcome, Outcome::Done(_));
+            let (outcome, changed) = if let Effect::OnWorkers { call: what, .. } = &effect {
+                let receipt = Receipt { upto_ms: Some(cache.now_ms()), ..Receipt::default() };
+                (Outcome::Done(receipt), cache.on_workers(*what, &leaving))
+            } else {
+                let outcome = cache.apply(&call);
+                let changed = cache.last_applied().is_some_and(|a| a.changed);
+                (outcome.clone(), changed && matches!(outcome, Outcome::Done(_)))
+            };
             world.note(format_args!(
                 "   {} {path} {fence} of r{replica} lands{}",
                 effect.name(),
                 if changed { "" } else { ", changes nothing" }
             ));
+            if matches!(effect, Effect::OnWorkers { .. }) {
+                return outcome;
+            }
             world.landed(&Landed { effect: &effect, path: &path, token: &token, fence, changed });
             outcome
         });
@@ -180,11 +190,14 @@ impl Engine for SimEngine {
         async move {
             self.ask("a probe").await?;
             let probe = self.link.world.cache_now().probe()?;
-            let live = probe.workers.iter().filter(|w| w.state == "ACTIVE").count();
             let named = |(i, w): (usize, &cache::WorkerView)| {
                 if self.link.world.managed { managed::worker_name(i) } else { w.name.clone() }
             };
-            let members = probe.workers.iter().enumerate().map(|(i, w)| Member {
+            let now = self.link.world.time.ms();
+            let known = |i: usize| !self.link.world.managed || self.link.world.members.registered(i, now);
+            let workers = || probe.workers.iter().enumerate().filter(|(i, _)| known(*i));
+            let live = workers().filter(|(_, w)| w.state == "ACTIVE").count();
+            let members = workers().map(|(i, w)| Member {
                 name: named((i, w)),
                 state: w.state.into(),
                 version: probe.version.clone(),
@@ -209,7 +222,12 @@ impl Engine for SimEngine {
     fn inspect<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, Trouble>> {
         async move {
             self.ask("an answer").await?;
-            let answer = self.link.world.cache_now().inspect(query);
+            let cache = self.link.world.cache_now();
+            let answer = if let Query::Drain { workers, .. } = query {
+                Ok(Answer::Drain(cache.drain(&leaving(workers))))
+            } else {
+                cache.inspect(query)
+            };
             self.pause().await;
             answer
         }
@@ -219,6 +237,16 @@ impl Engine for SimEngine {
     fn perform<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
         async move {
             self.pause().await;
+            if matches!(call.effect, Effect::OnWorkers { .. }) {
+                if let Err(t) = self.ask("the workers").await {
+                    let reason = t.kind.reason().into();
+                    return Outcome::Refused { reason, message: t.message, retryable: true };
+                }
+                if self.clock.instant() >= call.send_before {
+                    return window_closed();
+                }
+                return self.call(&call, "").await;
+            }
             let Some(path) = call.effect.path(call.spec) else {
                 let message = "the effect names no path".into();
                 return Outcome::Refused { reason: "InvalidEffect".into(), message, retryable: false };
@@ -237,6 +265,12 @@ impl Engine for SimEngine {
         };
         EffectTraits { class, call_timeout_ms: ms(CALL_TIMEOUT_MS), longest_delay_ms: ms(LONGEST_DELAY_MS) }
     }
+}
+
+/// Numbers of the workers that leave.
+fn leaving(at: &[At]) -> Vec<usize> {
+    let number = |host: &str| host.strip_prefix("cache-worker-")?.split('-').next()?.parse().ok();
+    at.iter().filter(|w| w.leaves).filter_map(|w| number(&w.host)).collect()
 }
 
 fn signed(n: u64) -> i64 {

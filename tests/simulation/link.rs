@@ -308,6 +308,9 @@ impl Link {
         if response.code == 200 && ends_well(request) {
             self.world.succeeded(&serde_json::from_slice(&response.body).unwrap_or_default());
         }
+        if response.code == 200 && how.is_empty() && request.uri.ends_with("cacheclusters/cache/status") {
+            super::managed::revised(&self.world, &serde_json::from_slice(&response.body).unwrap_or_default());
+        }
         if response.code == 422 && response.body.windows(8).any(|w| w == b"\"causes\"") {
             let body = String::from_utf8_lossy(&response.body).into_owned();
             self.world

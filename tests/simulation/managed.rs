@@ -45,6 +45,15 @@ struct Inner {
     deleted: bool,
     /// Pods that are not ready until then, in milliseconds.
     unready: BTreeMap<&'static str, i64>,
+    /// Pods that somebody has torn away: what they had went with them.
+    torn: BTreeSet<&'static str>,
+    /// A client writes, and so many files it has written.
+    writes: bool,
+    written: u64,
+    /// When the present master got to know each worker, in milliseconds.
+    registers: [i64; WORKERS],
+    /// Workers of the cache since it was ready.
+    workers: BTreeSet<u64>,
 }
 
 impl Members {
@@ -57,8 +66,19 @@ impl Members {
         self.lock().serves.contains_key(PODS[0])
     }
 
+    /// A client writes from now on, or not.
+    pub fn write(&self, writes: bool) {
+        self.lock().writes = writes;
+    }
+
+    /// Whether the master knows the worker by now.
+    pub fn registered(&self, number: usize, now_ms: i64) -> bool {
+        self.lock().registers.get(number).is_none_or(|at| *at <= now_ms)
+    }
+
     /// All pods are as they are by themselves.
     pub fn clear_up(&self) {
+        self.write(false);
         self.lock().unready.values_mut().for_each(|until| *until = 0);
     }
 }
@@ -85,7 +105,47 @@ pub async fn node(world: Arc<World>) {
             }
         }
         processes(&world);
+        register(&world);
+        client(&world);
     }
+}
+
+/// Workers whose processes are there register with a master that does not know them yet.
+fn register(world: &World) {
+    let now = world.time.ms();
+    let mut due = Vec::new();
+    {
+        let mut members = world.members.lock();
+        if !members.serves.contains_key(PODS[0]) {
+            return;
+        }
+        for worker in 0..WORKERS {
+            if (1..=now).contains(&members.registers[worker]) {
+                members.registers[worker] = 0;
+                if members.serves.contains_key(PODS[worker + 1]) {
+                    due.push(worker);
+                }
+            }
+        }
+    }
+    due.into_iter().for_each(|worker| world.cache_now().start_worker(worker));
+}
+
+/// A client that never stops writes a file that only the cache has, once the cache has been ready.
+fn client(world: &World) {
+    let mut members = world.members.lock();
+    if !members.writes || !members.serves.contains_key(PODS[0]) {
+        return;
+    }
+    let ready = |c: CacheCluster| c.status.and_then(|s| s.set_up).is_some_and(|s| s.stage == "Ready");
+    if members.written == 0 && !there(world).is_some_and(ready) {
+        return;
+    }
+    let number = members.written;
+    members.written += 1;
+    drop(members);
+    // Without a worker it gets nowhere, and is told so.
+    drop(world.cache_now().write_cached_only(&format!("/written/{number}"), vec![7; 10]));
 }
 
 /// A process serves from when its pod is ready for the first time until the pod is gone.
@@ -112,12 +172,23 @@ fn processes(world: &World) {
 
 fn stopped(world: &World, member: usize) {
     match member {
-        0 => world.cache_now().restart_master(),
+        0 => {
+            world.cache_now().restart_master();
+            let now = world.time.ms();
+            let registers = std::array::from_fn(|_| {
+                now + 2_000 + i64::try_from(world.draw(|r| r.below(6_000))).unwrap_or(0)
+            });
+            world.members.lock().registers = registers;
+            (0..WORKERS).for_each(|w| world.cache_now().unregister(w));
+        }
         1..=WORKERS => {
-            let left = world.judge().sets.taken(member - 1);
+            let torn = world.members.lock().torn.remove(PODS[member]);
             let stays = there(world).is_some_and(|c| c.metadata.deletion_timestamp.is_none());
-            if left && stays {
-                world.judge().object(format!("worker {} served and was taken away", member - 1));
+            let lost = world.cache_now().only_on(member - 1);
+            world.cache_now().give_up(member - 1);
+            if let Some(first) = lost.first().filter(|_| stays && !torn) {
+                let why = format!("{} files are lost with worker {}: {first}", lost.len(), member - 1);
+                world.judge().object(why);
             }
             world.disturb();
             world.cache_now().stop_worker(member - 1);
@@ -147,6 +218,7 @@ pub fn cluster(plan: &Plan) -> Value {
         "masters": {"replicas": 1, "journal": {"volumeClaim": {"size": "1Gi"}}},
         "workers": {"replicas": if plan.seed >= SCALED_FROM { 1 } else { 2 }, "tiers": [volume]},
         "rootStorage": {"uri": ROOT},
+        "properties": {"alluxio.user.worker.list.refresh.interval": "20sec"},
     }})
 }
 
@@ -163,6 +235,7 @@ pub fn draw(plan: &mut Plan) {
         all.push((rng.below(25_000), Happening::EditCluster(edit(&mut rng))));
     }
     if plan.seed >= SCALED_FROM {
+        plan.writes = true;
         let mut at = 8_000;
         for _ in 0..rng.within(1, 4) {
             at += rng.below(9_000);
@@ -224,6 +297,9 @@ pub fn happen(world: &World, happening: &Happening) {
             }
         }
         Happening::PodGone(pod) => {
+            if world.members.lock().serves.contains_key(pod) {
+                world.members.lock().torn.insert(pod);
+            }
             let at_once = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
             world.by_hand("DELETE", &format!("/api/v1/namespaces/ns/pods/{pod}"), &at_once);
         }
@@ -241,12 +317,30 @@ pub fn happen(world: &World, happening: &Happening) {
     }
 }
 
-/// A scale-out is said to have succeeded: so many workers are there.
+/// The status of the cache was written: whoever is not among its workers any more may not serve.
+pub fn revised(world: &World, cluster: &Value) {
+    let status = &cluster["status"];
+    if status["setUp"]["stage"] != "Ready" {
+        return;
+    }
+    let workers = status["revision"]["workers"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+    let now: BTreeSet<u64> = workers.collect();
+    let before = std::mem::replace(&mut world.members.lock().workers, now.clone());
+    for gone in before.difference(&now).filter_map(|w| usize::try_from(*w).ok()) {
+        if world.cache_now().may_serve(gone) {
+            world.judge().object(format!("worker {gone} is taken out, and nothing keeps it from serving"));
+        }
+    }
+}
+
+/// A scale-out or a scale-in is said to have succeeded: so many workers are there.
 pub fn succeeded(world: &World, object: &Value) {
-    let Some(wanted) = object["spec"]["operation"]["scaleOut"]["workers"].as_u64() else { return };
+    let arm = &object["spec"]["operation"];
+    let fewer = arm["scaleIn"]["workers"].as_u64();
+    let Some(wanted) = arm["scaleOut"]["workers"].as_u64().or(fewer) else { return };
     let revision = there(world).and_then(|c| c.status?.revision);
     let have = revision.map_or(0, |r| r.workers.len() as u64);
-    if have < wanted {
+    if have < wanted || (fewer.is_some() && have > wanted) {
         let name = &object["metadata"]["name"];
         world.judge().object(format!("{name}: succeeded with {have} of {wanted} workers"));
     }
@@ -345,7 +439,10 @@ pub fn in_the_end(world: &World, plan: &Plan) -> Vec<String> {
     }
     let (spec, have) = (usize::try_from(managed.workers.replicas).unwrap_or(0), revision.workers.len());
     let acted = status.facets.iter().any(|f| f.handled == spec.to_string());
-    if spec > have || (spec == have && !acted) {
+    // An operation of somebody's own may have made it otherwise.
+    let scales = |o: &Value| ["scaleIn", "scaleOut"].iter().any(|a| !o["spec"]["operation"][*a].is_null());
+    let by_hand = world.judge().all_operations().any(|(_, o)| scales(o) && !by_edits(o));
+    if !by_hand && (spec != have || !acted) {
         wrong.push(format!("{spec} workers are asked for, there are {have}: {:?}", status.facets));
     }
     let differs = (&managed.version, &managed.properties)

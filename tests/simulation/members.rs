@@ -14,8 +14,6 @@ pub struct Written {
     revision: (Value, String),
     /// Tokens by which workers were changed.
     tokens: BTreeSet<String>,
-    /// Workers that an operation has taken out.
-    taken: BTreeSet<u64>,
 }
 
 /// Uid, revision, and what that revision decides.
@@ -84,22 +82,11 @@ impl Written {
                 fence(revision)
             ));
         }
-        let workers = |r: &Value| -> BTreeSet<u64> {
-            r["workers"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
-        };
-        let (had, has) = (workers(&old), workers(revision));
-        self.taken.retain(|w| !has.contains(w));
-        self.taken.extend(had.difference(&has));
         let token = revision["by"]["token"].as_str().unwrap_or_default();
         if !self.tokens.insert(token.to_owned()) {
             return Err(format!("the members were changed twice by {token}"));
         }
         Ok(())
-    }
-
-    /// Whether an operation has taken out the worker of this number.
-    pub fn taken(&self, number: usize) -> bool {
-        self.taken.contains(&(number as u64))
     }
 
     /// Whether a StatefulSet is as it was written.

@@ -244,7 +244,11 @@ impl Oracle {
         if intent.is_null() || intent["nonce"] == before["intent"]["nonce"] {
             return;
         }
-        let stops = ["stopLoad", "cancelMetadata"].iter().any(|e| !intent["effect"][*e].is_null());
+        let call = intent["effect"]["onWorkers"]["call"].as_str();
+        let stops = ["stopLoad", "cancelMetadata", "replaceWorker", "fenceMembers"]
+            .iter()
+            .any(|e| !intent["effect"][*e].is_null())
+            || matches!(call, Some("Rescue" | "Admit"));
         let cancelled =
             new["spec"]["control"]["cancel"] == true || !new["metadata"]["deletionTimestamp"].is_null();
         if cancelled && !stops && after["cancelNoted"] != true {

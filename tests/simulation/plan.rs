@@ -198,6 +198,8 @@ pub struct Plan {
     pub datasets: bool,
     /// The cache is a managed one.
     pub managed: bool,
+    /// A client writes what only the cache has.
+    pub writes: bool,
     /// How the protocol is broken.
     pub mutation: Option<Mutation>,
 }
@@ -258,6 +260,7 @@ impl Plan {
             drain: false,
             datasets: false,
             managed: false,
+            writes: false,
             mutation: None,
         }
     }

@@ -100,6 +100,7 @@ async fn scenario(plan: &Plan, keep_trace: bool) -> Report {
         world.by_hand("POST", "/api/v1/namespaces/ns/secrets", &secret);
     }
     let janitor = tokio::spawn(janitor(Arc::clone(&world)));
+    world.members.write(plan.writes);
     let node = plan.managed.then(|| tokio::spawn(managed::node(Arc::clone(&world))));
     let replicas: Vec<Replica> = (0..plan.replicas).map(|i| Replica::start(&world, plan, i)).collect();
     let people = tokio::spawn(people(Arc::clone(&world), plan.clone()));
@@ -235,6 +236,7 @@ fn happen(world: &Arc<World>, plan: &Plan, happening: &Happening, replicas: &[Re
         }
         Happening::EngineDown(ms) => world.engine_down(*ms),
         Happening::WorkerRestart(w) => {
+            world.cache_now().give_up(*w);
             world.cache_now().stop_worker(*w);
             world.cache.start_worker(*w);
         }

@@ -143,7 +143,14 @@ impl Core {
                 self.unmount(call.path).map_err(No::from).map(|()| (Receipt::default(), true))
             }
             // Pods are not the engine's.
-            Effect::AddWorkers { .. } | Effect::FenceMembers {} => Ok((Receipt::default(), false)),
+            Effect::AddWorkers { .. }
+            | Effect::RemoveWorkers { .. }
+            | Effect::ReplaceWorker { .. }
+            | Effect::FenceMembers {} => Ok((Receipt::default(), false)),
+            Effect::OnWorkers { call: what, .. } => {
+                let message = format!("{} is about workers by their numbers", what.name());
+                Err(No { reason: "InvalidEffect", message, retryable: false })
+            }
         }
     }
 

@@ -110,7 +110,9 @@ impl Core {
         let mut dirs = Vec::new();
         self.enter(path, &mut dirs);
         self.remember(Undo::Learnt { files: Vec::new(), dirs });
-        self.s.files.insert(path.to_owned(), Known { len, persisted: false, pinned: false });
+        let written_ms = self.s.now;
+        let known = Known { len, persisted: false, pinned: false, asked: false, written_ms };
+        self.s.files.insert(path.to_owned(), known);
         self.s.entrusted.insert(path.to_owned());
     }
 }

@@ -35,13 +35,34 @@ impl Cache {
             if !c.profile.tier_survives {
                 c.empty(worker);
             }
-            c.set_life(worker, Life::Lost);
+            if let Some(w) = c.s.workers.get_mut(worker) {
+                w.up = false;
+                // One that is out of use stays so.
+                if w.life == Life::Active {
+                    w.life = Life::Lost;
+                }
+                c.dirty = true;
+            }
         });
     }
 
-    /// A worker's process starts (or restarts): it registers and is active, also when it was decommissioned.
+    /// A master that has just started does not know this worker yet, whose process goes on; it registers with
+    /// [`Self::start_worker`].
+    pub fn unregister(&self, worker: usize) {
+        self.change(|c| c.set_life(worker, Life::Lost));
+    }
+
+    /// A worker's process starts (or restarts): it registers and is active, also when it was decommissioned, unless it may
+    /// not register.
     pub fn start_worker(&self, worker: usize) {
-        self.change(|c| c.set_life(worker, Life::Active));
+        self.change(|c| {
+            let Some(w) = c.s.workers.get_mut(worker) else { return };
+            w.up = true;
+            if !c.s.rejected.contains(&worker) {
+                w.life = Life::Active;
+            }
+            c.dirty = true;
+        });
     }
 
     /// Decommissions a worker: what it holds is not known any more, and nothing is moved. Undone by a restart of the
@@ -97,8 +118,10 @@ impl Core {
         self.s.tasks.clear();
         self.s.next_task = 1;
         self.s.freeing.clear();
-        for w in self.s.workers.iter_mut().filter(|w| w.life != Life::Lost) {
-            w.life = Life::Active;
+        self.s.rejected.clear();
+        self.s.started_ms = self.s.now;
+        for w in &mut self.s.workers {
+            w.life = if w.up { Life::Active } else { Life::Lost };
         }
         if self.profile.jobs_survive {
             let now = self.s.now;

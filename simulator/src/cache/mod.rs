@@ -12,6 +12,7 @@
 mod apply;
 mod client;
 mod faults;
+mod leave;
 mod mounts;
 mod namespace;
 mod oracle;
@@ -93,7 +94,7 @@ pub struct Probe {
 pub struct WorkerView {
     /// `worker-<n>`.
     pub name: String,
-    /// ACTIVE, LOST or Decommissioned: Alluxio's words.
+    /// ACTIVE, LOST, Decommissioned or Disabled: Alluxio's words.
     pub state: &'static str,
     /// Bytes that it can hold.
     pub capacity: u64,

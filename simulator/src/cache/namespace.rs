@@ -61,7 +61,10 @@ impl Core {
                 }
                 None => {
                     self.enter(&file, &mut dirs);
-                    self.s.files.insert(file.clone(), Known { len, persisted: true, pinned: false });
+                    self.s.files.insert(
+                        file.clone(),
+                        Known { len, persisted: true, pinned: false, asked: false, written_ms: 0 },
+                    );
                     files.push(file);
                     changes += 1;
                 }

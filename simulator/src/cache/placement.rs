@@ -39,7 +39,16 @@ impl Core {
         let mut order: Vec<usize> =
             (0..self.s.workers.len()).filter(|i| self.s.workers[*i].gets_work(now)).collect();
         order.sort_by_key(|i| self.s.workers[*i].used);
-        let Some(worker) = order.into_iter().find(|i| self.make_room(*i, len)) else { return false };
+        let room = order.into_iter().find(|i| self.make_room(*i, len));
+        room.is_some_and(|worker| self.put(worker, path, bytes))
+    }
+
+    /// Puts a copy of a file on this worker, evicting the oldest copies that may go. Whether there is a place.
+    pub fn put(&mut self, worker: usize, path: &str, bytes: Vec<u8>) -> bool {
+        let len = bytes.len() as u64;
+        if !self.make_room(worker, len) {
+            return false;
+        }
         self.drop_copy(worker, path);
         let checksum = Checksum::of(&bytes);
         if self.tier.put(worker, path, bytes).is_err() {

@@ -22,6 +22,12 @@ pub(super) struct Known {
     /// The under-storage has it.
     pub persisted: bool,
     pub pinned: bool,
+    /// Somebody has asked for it to be persisted.
+    #[serde(default)]
+    pub asked: bool,
+    /// When it was written.
+    #[serde(default)]
+    pub written_ms: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,11 +109,18 @@ pub(super) struct Worker {
     pub life: Life,
     pub copies: BTreeMap<String, Copy>,
     pub used: u64,
+    /// Its process is there.
+    #[serde(default = "yes")]
+    pub up: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl Worker {
     pub const fn new() -> Self {
-        Self { life: Life::Active, copies: BTreeMap::new(), used: 0 }
+        Self { life: Life::Active, copies: BTreeMap::new(), used: 0, up: true }
     }
 
     /// Whether the master gives work to it at this time.
@@ -115,7 +128,7 @@ impl Worker {
         match self.life {
             Life::Active => true,
             Life::Lost => false,
-            Life::Decommissioned { at_ms } => now - at_ms < WORKER_LIST_MS,
+            Life::Decommissioned { at_ms } => self.up && now - at_ms < WORKER_LIST_MS,
         }
     }
 }
@@ -139,6 +152,9 @@ pub(super) enum Undo {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct State {
     pub now: i64,
+    /// When the present master started.
+    #[serde(default)]
+    pub started_ms: i64,
     pub files: BTreeMap<String, Known>,
     pub dirs: BTreeSet<String>,
     #[serde(default)]
@@ -149,6 +165,9 @@ pub(super) struct State {
     pub next_job: u64,
     pub freeing: Vec<Freeing>,
     pub workers: Vec<Worker>,
+    /// Workers that may not register.
+    #[serde(default)]
+    pub rejected: BTreeSet<usize>,
     pub next_copy: u64,
     pub tokens: BTreeMap<Token, Receipt0>,
     pub fences: BTreeMap<String, Fence>,
@@ -179,7 +198,7 @@ impl From<&Receipt> for Receipt0 {
 
 impl From<&Receipt0> for Receipt {
     fn from(r: &Receipt0) -> Self {
-        Self { task: r.task, job: r.job.clone(), attached: r.attached }
+        Self { task: r.task, job: r.job.clone(), attached: r.attached, upto_ms: None }
     }
 }
 
@@ -187,6 +206,7 @@ impl State {
     pub fn new(workers: usize) -> Self {
         Self {
             now: 0,
+            started_ms: 0,
             files: BTreeMap::new(),
             dirs: BTreeSet::new(),
             mounts: BTreeMap::new(),
@@ -196,6 +216,7 @@ impl State {
             next_job: 1,
             freeing: Vec::new(),
             workers: vec![Worker::new(); workers],
+            rejected: BTreeSet::new(),
             next_copy: 1,
             tokens: BTreeMap::new(),
             fences: BTreeMap::new(),

@@ -27,6 +27,7 @@ impl Core {
             state: match w.life {
                 Life::Active => "ACTIVE",
                 Life::Lost => "LOST",
+                Life::Decommissioned { .. } if self.s.rejected.contains(&i) => "Disabled",
                 Life::Decommissioned { .. } => "Decommissioned",
             },
             capacity: each,
@@ -58,7 +59,7 @@ impl Core {
             Query::LoadJob { path } => Ok(Answer::Job(self.job(path))),
             Query::Tree { paths } => self.tree(paths).map(Answer::Tree),
             Query::Mounts { count, .. } => self.table(count.as_deref()).map(Answer::Mounts),
-            Query::Members => {
+            Query::Members | Query::Leaving { .. } | Query::Drain { .. } => {
                 let message = "an engine is not asked about pods".into();
                 Err(Trouble { kind: TroubleKind::Unsupported, message })
             }

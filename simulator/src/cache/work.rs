@@ -18,14 +18,18 @@ impl Core {
         self.expire();
         self.end_listings();
         self.end_frees();
+        self.persist_asked();
         self.copy();
     }
 
     fn expire(&mut self) {
         let now = self.s.now;
-        for w in &mut self.s.workers {
+        let rejected = &self.s.rejected;
+        for (i, w) in self.s.workers.iter_mut().enumerate() {
             if matches!(w.life, Life::Decommissioned { at_ms } if now - at_ms >= DECOMMISSION_MS) {
-                w.life = Life::Active;
+                // One that may not register stays away.
+                let back = w.up && !rejected.contains(&i);
+                w.life = if back { Life::Active } else { Life::Lost };
                 self.dirty = true;
             }
         }

@@ -103,8 +103,8 @@ impl Capability {
     #[must_use]
     pub fn managed(why: &str) -> Vec<Self> {
         Self::of(
-            &["DataOperations", "Mounts", "AddWorkers"],
-            &["RemoveWorkers", "ReplacePods", "Configure"],
+            &["DataOperations", "Mounts", "AddWorkers", "RemoveWorkers"],
+            &["ReplacePods", "Configure"],
             why,
         )
     }

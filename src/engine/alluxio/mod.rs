@@ -4,6 +4,7 @@
 //! is harmless, done as read, compare, call, read. A job belongs to a path, not to an id.
 
 pub mod client;
+mod drain;
 mod mount;
 
 use super::{Call, Engine, EngineInfo, RegistryError};
@@ -280,7 +281,11 @@ impl Alluxio {
             Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
                 return Err(AlluxioError::Invalid { detail: "mounts are changed by themselves".into() });
             }
-            Effect::AddWorkers { .. } | Effect::FenceMembers {} => {
+            Effect::AddWorkers { .. }
+            | Effect::RemoveWorkers { .. }
+            | Effect::ReplaceWorker { .. }
+            | Effect::OnWorkers { .. }
+            | Effect::FenceMembers {} => {
                 return Err(AlluxioError::Invalid { detail: "members are not changed by the engine".into() });
             }
         };
@@ -353,7 +358,8 @@ impl Engine for Alluxio {
                 Query::LoadJob { path } => self.job(path).await.map(Answer::Job),
                 Query::Tree { paths } => self.tree(paths).await.map(Answer::Tree),
                 Query::Mounts { count, .. } => self.table(count.as_deref()).await.map(Answer::Mounts),
-                Query::Members => {
+                Query::Drain { workers, files } => self.drain(workers, *files).await.map(Answer::Drain),
+                Query::Members | Query::Leaving { .. } => {
                     Err(AlluxioError::Invalid { detail: "an engine is not asked about pods".into() })
                 }
             };
@@ -368,6 +374,13 @@ impl Engine for Alluxio {
 
     fn perform<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
         async move {
+            if let Effect::OnWorkers { call: what, .. } = call.effect {
+                return match self.on_workers(*what, &call).await {
+                    Ok(Some(receipt)) => Outcome::Done(receipt),
+                    Ok(None) => super::window_closed(),
+                    Err(error) => outcome(&error),
+                };
+            }
             let Some(path) = call.effect.path(call.spec) else {
                 let message = "the effect names a path that the spec does not have".into();
                 return Outcome::Refused { reason: "InvalidEffect".into(), message, retryable: false };

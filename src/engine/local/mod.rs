@@ -97,7 +97,11 @@ pub fn compare(cache: &Cache, call: &Call<'_>, path: &str) -> Result<String, Out
         | Effect::StopLoad { .. }
         | Effect::CancelMetadata { .. }
         | Effect::Free { .. } => return Ok(path.to_owned()),
-        Effect::AddWorkers { .. } | Effect::FenceMembers {} => {
+        Effect::AddWorkers { .. }
+        | Effect::RemoveWorkers { .. }
+        | Effect::ReplaceWorker { .. }
+        | Effect::OnWorkers { .. }
+        | Effect::FenceMembers {} => {
             return Err(refused("InvalidEffect", "members are not changed by the engine".into(), false));
         }
     }

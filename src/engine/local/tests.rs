@@ -42,6 +42,7 @@ fn perform(engine: &Local, effect: &Effect, left: Duration) -> Outcome {
         fence: Fence::default(),
         send_before,
         secrets: &Secrets::default(),
+        workers: &[],
     };
     engine.perform(call).now_or_never().expect("at once")
 }
@@ -87,6 +88,7 @@ async fn nothing_is_sent_once_the_window_is_over() {
         fence: Fence::default(),
         send_before,
         secrets: &Secrets::default(),
+        workers: &[],
     };
     let outcome = engine.perform(call).await;
     assert!(matches!(&outcome, Outcome::Refused { reason, .. } if reason == WINDOW_CLOSED), "{outcome:?}");

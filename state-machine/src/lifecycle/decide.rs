@@ -272,6 +272,7 @@ impl Cx<'_> {
             outcome: self.seen.outcome.as_ref(),
             answer: self.seen.answer.as_ref().map(Result::as_ref),
             since_entry_ms: self.seen.since_entry_ms,
+            watched_ms: self.seen.watched_entry_ms,
         };
         match arm.decide(&view) {
             Act::Record { event, because, intend } => {

@@ -204,7 +204,8 @@ impl Folded {
             | Event::Mount(_)
             | Event::Unmount(_)
             | Event::Sync(_)
-            | Event::ScaleOut(_) => {
+            | Event::ScaleOut(_)
+            | Event::ScaleIn(_) => {
                 // A failed verification sends a load back a step: its count must survive the way forward.
                 if !stays && self.state.phase() != Phase::Running {
                     self.failures = 0;
@@ -248,7 +249,8 @@ const fn settles(event: &Event) -> bool {
         | Event::Mount(_)
         | Event::Unmount(_)
         | Event::Sync(_)
-        | Event::ScaleOut(_) => true,
+        | Event::ScaleOut(_)
+        | Event::ScaleIn(_) => true,
         Event::Shared(e) => match e {
             Shared::AttemptFailed { .. }
             | Shared::Halted {}

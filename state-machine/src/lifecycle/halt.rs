@@ -11,6 +11,7 @@ use super::step::{Failure, Shared};
 use crate::decision::{Decision, WaitingOn};
 use crate::effect::{Effect, Outcome};
 use crate::observation::IntentView;
+use crate::operation::arm::Unrest;
 use crate::operation::{Known, State};
 
 /// How long an operation tries to bring the engine to rest before it is Stuck (or, when the object is being
@@ -56,7 +57,13 @@ impl Cx<'_> {
         {
             return Decision::Await(WaitingOn::Settling { remaining_ms });
         }
-        match at.halt(answer) {
+        let next = at.halt(answer);
+        let last = self.op.intent.as_ref().map(|i| &i.effect);
+        let watched_ms = self.seen.watched_entry_ms;
+        if let Some(message) = at.unrest(&Unrest { answer, next: next.as_ref(), last, watched_ms }) {
+            return self.cannot_halt(step, "NotAtRest", &message);
+        }
+        match next {
             // Without a question there is nothing to read back: one accepted call is enough.
             Some(effect) if query.is_some() || !told => self.stop(effect, step),
             Some(_) | None => record(Shared::Halted {}, "nothing of this operation runs in the engine"),

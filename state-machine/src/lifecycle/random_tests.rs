@@ -10,8 +10,9 @@ use crate::operation::State;
 use crate::operation::load::Load;
 use crate::spec::{ArmSpec, MountOption, OperationSpec, RetryPolicy, SecretKey, Skip, ValueFrom};
 use crate::testing::engine::Fate;
+use crate::testing::engine::serving;
 use crate::testing::world::World;
-use crate::testing::{free, load, mount, run_after, scale_out, sync, unmount};
+use crate::testing::{free, load, mount, run_after, scale_in, scale_out, sync, unmount};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -78,7 +79,8 @@ fn idle(w: &World, path: usize) -> bool {
         | State::Mount(_)
         | State::Unmount(_)
         | State::Sync(_)
-        | State::ScaleOut(_) => false,
+        | State::ScaleOut(_)
+        | State::ScaleIn(_) => false,
     };
     !started && w.engine.running(path).is_none()
 }
@@ -222,6 +224,13 @@ proptest! {
     #[test]
     fn a_scale_out_survives_any_schedule(s in setting(), moves in proptest::collection::vec(any_move(), 0..70)) {
         survive(world(scale_out(3), &s), moves);
+    }
+
+    #[test]
+    fn a_scale_in_survives_any_schedule(s in setting(), moves in proptest::collection::vec(any_move(), 0..70)) {
+        let mut w = world(scale_in(2), &s);
+        w.engine.members.workers = (0..4).map(serving).collect();
+        survive(w, moves);
     }
 }
 

@@ -31,6 +31,8 @@ pub struct View<'a> {
     pub answer: Option<Result<&'a Answer, &'a Trouble>>,
     /// Milliseconds since the last entry.
     pub since_entry_ms: i64,
+    /// The same, as far as this process has seen it stand: no clock of another one is believed.
+    pub watched_ms: i64,
 }
 
 /// The arm's part of a decision.
@@ -68,6 +70,19 @@ pub enum Act<E> {
         /// Sentence for the user.
         message: String,
     },
+}
+
+/// What there is to see while the engine is brought to rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Unrest<'a> {
+    /// The engine's answer to [`Arm::halt_query`].
+    pub answer: Option<&'a Answer>,
+    /// The effect that is next.
+    pub next: Option<&'a Effect>,
+    /// The effect of the persisted intent.
+    pub last: Option<&'a Effect>,
+    /// Milliseconds that this process has seen the last entry stand.
+    pub watched_ms: i64,
 }
 
 /// One operation.
@@ -114,6 +129,11 @@ pub trait Arm: Clone + PartialEq + std::fmt::Debug + serde::Serialize + serde::d
     fn halt_query(&self, spec: &OperationSpec) -> Option<Query>;
     /// The effect that brings the engine to rest; `None` when it is.
     fn halt(&self, answer: Option<&Answer>) -> Option<Effect>;
+    /// What has to come about by itself before the next effect may be tried or, where nothing is left to be done, until the
+    /// engine is at rest.
+    fn unrest(&self, _view: &Unrest<'_>) -> Option<String> {
+        None
+    }
     /// One value of each step, for the tests that cross every state with every event.
     fn samples() -> Vec<Self>;
     /// One value of each event, as large as it may get.

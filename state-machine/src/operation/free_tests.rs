@@ -38,7 +38,8 @@ fn says(op: &Folded, seen: &Observation) -> String {
                 | Event::Mount(_)
                 | Event::Unmount(_)
                 | Event::Sync(_)
-                | Event::ScaleOut(_) => String::new(),
+                | Event::ScaleOut(_)
+                | Event::ScaleIn(_) => String::new(),
             };
             format!("{}{why}{}", event.name(), ride.unwrap_or_default())
         }

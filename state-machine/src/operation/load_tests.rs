@@ -51,7 +51,8 @@ fn says(spec: &OperationSpec, op: &Folded, seen: &Observation) -> String {
                 | Event::Mount(_)
                 | Event::Unmount(_)
                 | Event::Sync(_)
-                | Event::ScaleOut(_) => String::new(),
+                | Event::ScaleOut(_)
+                | Event::ScaleIn(_) => String::new(),
             };
             format!("{}{why}{ride}", event.name())
         }

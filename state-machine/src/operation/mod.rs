@@ -7,6 +7,7 @@ pub mod arm;
 pub mod free;
 pub mod load;
 pub mod mount;
+pub mod scale_in;
 pub mod scale_out;
 pub mod sync;
 pub mod unmount;
@@ -37,6 +38,8 @@ pub enum State {
     Sync(Step<sync::Sync>),
     /// A scale-out.
     ScaleOut(Step<scale_out::ScaleOut>),
+    /// A scale-in.
+    ScaleIn(Step<scale_in::ScaleIn>),
 }
 
 /// A fact that moves an operation.
@@ -56,6 +59,8 @@ pub enum Event {
     Sync(sync::SyncEvent),
     /// One of a scale-out.
     ScaleOut(scale_out::ScaleOutEvent),
+    /// One of a scale-in.
+    ScaleIn(scale_in::ScaleInEvent),
 }
 
 /// Runs the same expression for whichever arm the state belongs to.
@@ -68,6 +73,7 @@ macro_rules! dispatch {
             $crate::operation::State::Unmount($step) => $body,
             $crate::operation::State::Sync($step) => $body,
             $crate::operation::State::ScaleOut($step) => $body,
+            $crate::operation::State::ScaleIn($step) => $body,
         }
     };
 }
@@ -135,6 +141,15 @@ impl Known for scale_out::ScaleOut {
     }
 }
 
+impl Known for scale_in::ScaleIn {
+    fn event(event: Self::Event) -> Event {
+        Event::ScaleIn(event)
+    }
+    fn state(step: Step<Self>) -> State {
+        State::ScaleIn(step)
+    }
+}
+
 /// The table of one arm.
 #[derive(Debug, Clone, Copy)]
 pub struct ArmTable {
@@ -158,6 +173,7 @@ pub const ARMS: &[ArmTable] = &[
     table::<unmount::Unmount>(),
     table::<sync::Sync>(),
     table::<scale_out::ScaleOut>(),
+    table::<scale_in::ScaleIn>(),
 ];
 
 impl State {
@@ -171,6 +187,7 @@ impl State {
             ArmSpec::Unmount(_) => Self::Unmount(Step::born(after, approval)),
             ArmSpec::Sync(_) => Self::Sync(Step::born(after, approval)),
             ArmSpec::ScaleOut(_) => Self::ScaleOut(Step::born(after, approval)),
+            ArmSpec::ScaleIn(_) => Self::ScaleIn(Step::born(after, approval)),
         }
     }
 
@@ -184,6 +201,7 @@ impl State {
             Self::Unmount(_) => unmount::Unmount::KIND,
             Self::Sync(_) => sync::Sync::KIND,
             Self::ScaleOut(_) => scale_out::ScaleOut::KIND,
+            Self::ScaleIn(_) => scale_in::ScaleIn::KIND,
         }
     }
 
@@ -211,12 +229,14 @@ impl State {
             (Self::Unmount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Unmount),
             (Self::Sync(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Sync),
             (Self::ScaleOut(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::ScaleOut),
+            (Self::ScaleIn(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::ScaleIn),
             (Self::Load(s), Event::Load(e)) => s.on_arm(e.clone()).map(Self::Load),
             (Self::Free(s), Event::Free(e)) => s.on_arm(e.clone()).map(Self::Free),
             (Self::Mount(s), Event::Mount(e)) => s.on_arm(e.clone()).map(Self::Mount),
             (Self::Unmount(s), Event::Unmount(e)) => s.on_arm(e.clone()).map(Self::Unmount),
             (Self::Sync(s), Event::Sync(e)) => s.on_arm(e.clone()).map(Self::Sync),
             (Self::ScaleOut(s), Event::ScaleOut(e)) => s.on_arm(e.clone()).map(Self::ScaleOut),
+            (Self::ScaleIn(s), Event::ScaleIn(e)) => s.on_arm(e.clone()).map(Self::ScaleIn),
             (s, e) => Err(Illegal::because(s.step(), e.name(), "the event belongs to another operation")),
         }
     }
@@ -278,6 +298,7 @@ impl Event {
             Self::Unmount(e) => unmount::event_name(e),
             Self::Sync(e) => sync::event_name(e),
             Self::ScaleOut(e) => scale_out::event_name(e),
+            Self::ScaleIn(e) => scale_in::event_name(e),
         }
     }
 
@@ -294,6 +315,7 @@ impl Event {
             Self::Unmount(e) => serde_json::to_value(e),
             Self::Sync(e) => serde_json::to_value(e),
             Self::ScaleOut(e) => serde_json::to_value(e),
+            Self::ScaleIn(e) => serde_json::to_value(e),
         }?;
         let Value::Object(map) = tagged else { return Ok(Value::Null) };
         Ok(map.into_iter().next().map_or(Value::Null, |(_, data)| data))
@@ -315,6 +337,7 @@ impl Event {
             "unmount" => serde_json::from_value(tagged()).map(Self::Unmount),
             "sync" => serde_json::from_value(tagged()).map(Self::Sync),
             "scaleOut" => serde_json::from_value(tagged()).map(Self::ScaleOut),
+            "scaleIn" => serde_json::from_value(tagged()).map(Self::ScaleIn),
             other => Err(serde::de::Error::custom(format!("no operation is called {other:?}"))),
         }
     }

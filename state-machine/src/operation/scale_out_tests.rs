@@ -13,7 +13,8 @@ fn numbers(all: &[i32]) -> Numbers {
 
 fn worker(number: i32, known: Known) -> WorkerView {
     let serves = known == Known::Serves;
-    WorkerView { number, ready: serves, known, capacity_bytes: i64::from(serves) * 100, trouble: None }
+    let capacity_bytes = i64::from(serves) * 100;
+    WorkerView { number, ready: serves, known, capacity_bytes, ..WorkerView::default() }
 }
 
 /// Two workers that serve, and these.

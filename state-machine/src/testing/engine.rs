@@ -1,12 +1,13 @@
 //! A small engine with Alluxio's habits: one job a path, a load of unknown files caches nothing and still succeeds,
 //! frees take a while, calls may be lost, late, refused, or applied without a reply.
 
+use crate::drain::{self, DrainView, Files, LeavingView};
 use crate::effect::{
     Answer, Effect, Health, JobState, JobView, MetadataView, Outcome, Query, Receipt, TreeView, Trouble,
     TroubleKind,
 };
 use crate::ids::Nonce;
-use crate::members::{Known, MembersView, WorkerView, Written};
+use crate::members::{Known, MembersView, Numbers, WorkerView, Written};
 use crate::mounts::{MountTable, MountView};
 use crate::spec::{ArmSpec, OperationSpec};
 use std::collections::BTreeMap;
@@ -15,6 +16,20 @@ use std::collections::BTreeMap;
 pub const CALL_TIMEOUT_MS: i64 = 1_000;
 /// Longest time after which a received call may still be applied, in milliseconds.
 pub const LONGEST_DELAY_MS: i64 = 3_000;
+
+/// A worker that serves.
+pub fn serving(number: i32) -> WorkerView {
+    WorkerView {
+        number,
+        ready: true,
+        known: Known::Serves,
+        capacity_bytes: 1,
+        pod: true,
+        uid: Some("uid".into()),
+        settled: true,
+        ..WorkerView::default()
+    }
+}
 
 /// What becomes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +96,9 @@ pub struct Engine {
     /// What is mounted.
     pub mounts: MountTable,
     pub members: MembersView,
+    /// Files that only workers have, and of those the ones that only workers have which are out of use.
+    pub unpersisted: i64,
+    pub stranded: i64,
     /// What the operation under test asks for.
     spec: OperationSpec,
 }
@@ -108,6 +126,8 @@ impl Engine {
             foreign_stopped: false,
             mounts: MountTable::default(),
             members: MembersView::default(),
+            unpersisted: 1,
+            stranded: 0,
             spec: spec.clone(),
         }
     }
@@ -209,20 +229,54 @@ impl Engine {
             Effect::AddWorkers { .. } if self.idle => {}
             Effect::AddWorkers { add, .. } => {
                 let there = self.members.numbers();
-                let new = |number| WorkerView {
-                    number,
-                    ready: true,
-                    known: Known::Serves,
-                    capacity_bytes: 1,
-                    trouble: None,
-                };
-                self.members.workers.extend(add.iter().filter(|n| !there.contains(*n)).map(new));
-                self.members.written = Written::Added;
+                self.members.workers.extend(add.iter().filter(|n| !there.contains(*n)).map(serving));
+                self.members.written = Written::Changed;
             }
-            Effect::FenceMembers {} => self.members.written = Written::Fenced,
+            Effect::FenceMembers {} => {
+                self.members.written = Written::Fenced;
+                self.members.revision += 1;
+            }
+            Effect::RemoveWorkers { remove, at } => {
+                let out = |w: &&WorkerView| remove.contains(w.number) && w.known == Known::Serves;
+                // Whoever writes it looks right before.
+                let safe = self.stranded == 0 && !self.members.workers.iter().any(|w| out(&w));
+                if safe && self.members.revision == *at {
+                    self.members.workers.retain(|w| !remove.contains(w.number));
+                    self.members.written = Written::Changed;
+                    self.members.revision += 1;
+                }
+            }
+            Effect::ReplaceWorker { worker, uid } => {
+                let mut all = self.members.workers.iter_mut();
+                let same = all.find(|w| w.number == *worker && w.uid.as_ref() == Some(uid));
+                if let Some(w) = same.filter(|w| w.known != Known::As("Disabled".into())) {
+                    *w = WorkerView { uid: Some(format!("{uid}+")), ..serving(*worker) };
+                }
+            }
+            Effect::OnWorkers { call, workers } => self.on_workers(*call, workers),
         }
         self.settle(now);
         receipt
+    }
+
+    fn on_workers(&mut self, call: drain::Call, workers: &Numbers) {
+        let mine = self.members.workers.iter_mut().filter(|w| workers.contains(w.number));
+        match call {
+            drain::Call::Persist => self.unpersisted = 0,
+            drain::Call::Rescue => self.stranded = 0,
+            drain::Call::Decommission => {
+                for w in mine.filter(|w| w.known == Known::Serves) {
+                    w.known = Known::As("Disabled".into());
+                    // A client has written in between.
+                    self.stranded += 1;
+                }
+            }
+            drain::Call::Admit => {
+                for w in mine.filter(|w| w.known == Known::As("Disabled".into())) {
+                    w.known = Known::As("Decommissioned".into());
+                }
+            }
+        }
     }
 
     /// Mounts where nothing is, or updates where something is.
@@ -258,6 +312,9 @@ impl Engine {
     /// The master restarts and remembers no task.
     pub fn forget_tasks(&mut self) {
         self.tasks.clear();
+        // Nor that a worker is out of use.
+        self.members.workers.iter_mut().for_each(|w| w.known = Known::Serves);
+        self.unpersisted += std::mem::take(&mut self.stranded);
     }
 
     pub fn tree(&self) -> TreeView {
@@ -267,6 +324,24 @@ impl Engine {
             bytes: sum(|d| d.bytes),
             cached_bytes: sum(|d| d.cached),
             missing: None,
+        }
+    }
+
+    fn leaving(&self, workers: &Numbers) -> LeavingView {
+        let known = |n: i32| self.members.workers.iter().find(|w| w.number == n).cloned();
+        let gone = |number| WorkerView { number, ..WorkerView::default() };
+        let files = |count| Files { count, example: Some("/f".into()) };
+        LeavingView {
+            workers: workers.iter().map(|n| known(n).unwrap_or_else(|| gone(n))).collect(),
+            drain: DrainView {
+                unpersisted: files(self.unpersisted),
+                unasked: self.unpersisted,
+                stranded: files(self.stranded),
+                rescuable: self.stranded,
+                master_up_ms: i64::MAX,
+                ..DrainView::default()
+            },
+            refresh_ms: 120_000,
         }
     }
 
@@ -309,6 +384,10 @@ impl Engine {
             Query::Tree { .. } => Answer::Tree(self.tree()),
             Query::Mounts { .. } => Answer::Mounts(self.mounts.clone()),
             Query::Members => Answer::Members(self.members.clone()),
+            Query::Leaving { workers, .. } => {
+                Answer::Leaving(self.members.clone(), Box::new(self.leaving(workers)))
+            }
+            Query::Drain { .. } => panic!("only whoever answers for the workers asks that"),
         })
     }
 }

@@ -12,6 +12,7 @@ use crate::lifecycle::step::Shared;
 use crate::lifecycle::{Change, Folded, decide, query};
 use crate::lock::{Final, Lock, Request};
 use crate::machine::Phase;
+use crate::members::Known;
 use crate::mounts::Standing;
 use crate::observation::{IntentView, LockView, Observation, Predecessor, PredecessorState, Target};
 use crate::operation::Event;
@@ -180,6 +181,7 @@ impl World {
         Observation {
             age_ms: now,
             since_entry_ms: record.last().map_or(0, |e| now - ms(e)),
+            watched_entry_ms: record.last().map_or(0, |e| now - ms(e)),
             since_step_ms: now - ms(entered),
             last_was_failure: record.last().is_some_and(|e| e.event == "AttemptFailed"),
             stalled_ms: now - self.progress_at,
@@ -323,6 +325,10 @@ impl World {
                     let serving = self.engine.members.workers.iter().filter(|w| w.serves()).count();
                     assert_eq!(i64::try_from(serving), Ok(i64::from(s.workers)));
                 }
+                ArmSpec::ScaleIn(s) => {
+                    let there = self.engine.members.workers.len();
+                    assert_eq!((i32::try_from(there).ok(), self.engine.stranded), (s.workers, 0));
+                }
                 ArmSpec::Mount(m) => assert_eq!(self.engine.mounts.standing(m), Standing::AsWanted),
                 ArmSpec::Unmount(_) => assert_eq!(self.engine.mounts.next_to_unmount(&self.spec), Ok(None)),
             }
@@ -374,6 +380,14 @@ impl World {
         assert!(self.lock.holders.iter().all(|h| h.hold > op.fence.epoch), "the hold was not given back");
         self.advance(60_000);
         assert!(self.skipped || !self.ours_runs());
+        if matches!(self.spec.operation, ArmSpec::ScaleIn(_)) && !self.skipped {
+            let serve = self.engine.members.workers.iter().all(|w| w.known == Known::Serves);
+            assert!(
+                serve && self.engine.stranded == 0,
+                "a worker is left out of use: {:?}",
+                self.engine.members
+            );
+        }
         let replayed: Vec<Folded> =
             replay(UID, &self.spec, &self.journal).unwrap().into_iter().map(|r| r.after).collect();
         assert_eq!(replayed, self.history, "a prefix of the journal does not fold to what was stored");

@@ -3,6 +3,7 @@
 mod disk;
 mod faults;
 mod habits;
+mod leave;
 mod mounts;
 
 use super::*;

@@ -7,7 +7,7 @@
 //! Every remote call that this client can make, in one table, typed by its request and its
 //! reply. `Effect` is the law that the router obeys after a failure that proves nothing:
 //! a call that is marked `Once` is never sent a second time then. A test compares the table with
-//! the `.proto` files; calls that change the cluster's membership are absent.
+//! the `.proto` files.
 
 use std::marker::PhantomData;
 
@@ -85,6 +85,42 @@ pub(super) const GET_STATUS: Call<file::GetStatusRequest, file::GetStatusRespons
 pub(super) const LIST_STATUS: Call<file::ListStatusRequest, file::ListStatusResponse> =
     Call::new("ListStatus", "/alluxio.grpc.file.FileSystemMasterClientService/ListStatus");
 
+/// As `LIST_STATUS`, with the blocks of each file.
+pub(super) const LIST_BLOCKS: Call<file::ListStatusRequest, file::ListBlocksResponse> =
+    Call::new("ListStatus", "/alluxio.grpc.file.FileSystemMasterClientService/ListStatus");
+
+/// Not repeatable: a file that was persisted meanwhile is written once more.
+pub(super) const SCHEDULE_ASYNC_PERSISTENCE: Call<
+    file::ScheduleAsyncPersistenceRequest,
+    file::ScheduleAsyncPersistenceResponse,
+> = Call::new(
+    "ScheduleAsyncPersistence",
+    "/alluxio.grpc.file.FileSystemMasterClientService/ScheduleAsyncPersistence",
+)
+.once();
+
+pub(super) const DECOMMISSION_WORKER: Call<
+    block::DecommissionWorkerRequest,
+    block::DecommissionWorkerResponse,
+> = Call::new("DecommissionWorker", "/alluxio.grpc.block.BlockMasterClientService/DecommissionWorker")
+    .once()
+    .since("2.9.4");
+
+pub(super) const REMOVE_DISABLED_WORKER: Call<
+    block::RemoveDisabledWorkerRequest,
+    block::RemoveDisabledWorkerResponse,
+> = Call::new("RemoveDisabledWorker", "/alluxio.grpc.block.BlockMasterClientService/RemoveDisabledWorker")
+    .once()
+    .since("2.9.4");
+
+/// To a worker.
+pub(super) const CACHE: Call<block::CacheRequest, block::CacheResponse> =
+    Call::new("Cache", "/alluxio.grpc.block.BlockWorker/Cache");
+
+/// To a worker.
+pub(super) const READ_BLOCK: Call<block::ReadRequest, block::ReadResponse> =
+    Call::new("ReadBlock", "/alluxio.grpc.block.BlockWorker/ReadBlock");
+
 pub(super) const FREE: Call<file::FreeRequest, file::FreeResponse> =
     Call::new("Free", "/alluxio.grpc.file.FileSystemMasterClientService/Free").once();
 
@@ -132,11 +168,12 @@ pub(super) const CANCEL_SYNC_METADATA: Call<
 mod tests {
     use super::*;
 
-    const PROTOS: [&str; 5] = [
+    const PROTOS: [&str; 6] = [
         include_str!("../../../../proto/alluxio/metric.proto"),
         include_str!("../../../../proto/alluxio/version.proto"),
         include_str!("../../../../proto/alluxio/meta.proto"),
         include_str!("../../../../proto/alluxio/block.proto"),
+        include_str!("../../../../proto/alluxio/worker.proto"),
         include_str!("../../../../proto/alluxio/file.proto"),
     ];
 
@@ -147,8 +184,10 @@ mod tests {
 
     /// The path that the table should have for a call, found by its `rpc` line.
     fn declared<Q, R>(_: &Call<Q, R>, name: &str) -> Option<String> {
-        let line = |arrow: &str| format!("rpc {name}({}) returns ({arrow}{});", short::<Q>(), short::<R>());
-        let text = PROTOS.iter().find(|text| text.contains(&line("")) || text.contains(&line("stream ")))?;
+        let (q, r) = (short::<Q>(), short::<R>());
+        let line = |from: &str, to: &str| format!("rpc {name}({from}{q}) returns ({to}{r});");
+        let lines = [line("", ""), line("", "stream "), line("stream ", "stream ")];
+        let text = PROTOS.iter().find(|text| lines.iter().any(|l| text.contains(l)))?;
         let package = text.split("package ").nth(1)?.split(';').next()?;
         let service = text.split("service ").nth(1)?.split_whitespace().next()?;
         Some(format!("/{package}.{service}/{name}"))
@@ -162,7 +201,9 @@ mod tests {
             )*};
         }
         check!(GET_SERVICE_VERSION, GET_MASTER_INFO, GET_WORKER_REPORT, GET_STATUS, LIST_STATUS);
-        check!(GET_METRICS);
+        check!(GET_METRICS, SCHEDULE_ASYNC_PERSISTENCE);
+        check!(DECOMMISSION_WORKER, REMOVE_DISABLED_WORKER, CACHE, READ_BLOCK);
+        assert_eq!(LIST_BLOCKS.info.path, LIST_STATUS.info.path);
         check!(MOUNT, UPDATE_MOUNT, UNMOUNT);
         check!(FREE, GET_MOUNT_TABLE, SUBMIT_JOB, STOP_JOB, GET_JOB_PROGRESS);
         check!(SYNC_METADATA_ASYNC, GET_SYNC_PROGRESS, CANCEL_SYNC_METADATA);
@@ -179,6 +220,9 @@ mod tests {
             STOP_JOB.info,
             SYNC_METADATA_ASYNC.info,
             CANCEL_SYNC_METADATA.info,
+            SCHEDULE_ASYNC_PERSISTENCE.info,
+            DECOMMISSION_WORKER.info,
+            REMOVE_DISABLED_WORKER.info,
         ];
         assert!(once.iter().all(|call| call.effect == Effect::Once));
     }

@@ -27,6 +27,8 @@ pub struct MasterInfo {
     pub workers: usize,
     /// Start of the primary, milliseconds since 1970.
     pub start_time_ms: i64,
+    /// The primary's clock, milliseconds since 1970.
+    pub now_ms: i64,
 }
 
 /// One member of the masters.
@@ -148,6 +150,7 @@ fn master_info(info: WireMasterInfo) -> MasterInfo {
         masters,
         workers: info.worker_addresses.len(),
         start_time_ms: info.start_time_ms.unwrap_or_default(),
+        now_ms: info.start_time_ms.unwrap_or_default().saturating_add(info.up_time_ms.unwrap_or_default()),
     }
 }
 

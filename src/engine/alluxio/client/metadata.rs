@@ -104,6 +104,19 @@ pub enum PersistenceState {
     Other(String),
 }
 
+impl PersistenceState {
+    /// From the master's word.
+    pub(super) fn of(word: &str) -> Self {
+        match word {
+            "NOT_PERSISTED" => Self::NotPersisted,
+            "TO_BE_PERSISTED" => Self::ToBePersisted,
+            "PERSISTED" => Self::Persisted,
+            "LOST" => Self::Lost,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
 impl AlluxioClient {
     /// Starts loading the metadata of everything under `path` (SyncMetadataAsync). The state is
     /// then asked for with the id.
@@ -221,13 +234,7 @@ fn file_status(info: FileInfo) -> FileStatus {
         length: info.length(),
         completed: info.completed(),
         persisted: info.persisted(),
-        persistence_state: match info.persistence_state() {
-            "NOT_PERSISTED" => PersistenceState::NotPersisted,
-            "TO_BE_PERSISTED" => PersistenceState::ToBePersisted,
-            "PERSISTED" => PersistenceState::Persisted,
-            "LOST" => PersistenceState::Lost,
-            other => PersistenceState::Other(other.to_owned()),
-        },
+        persistence_state: PersistenceState::of(info.persistence_state()),
         ttl_ms: info.ttl(),
         in_alluxio_percent: info.in_alluxio_percentage(),
         pinned: info.pinned(),

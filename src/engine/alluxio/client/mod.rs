@@ -14,6 +14,7 @@ use std::time::Duration;
 
 mod calls;
 mod cluster;
+mod drain;
 mod error;
 mod load;
 mod load_body;
@@ -28,8 +29,10 @@ mod router;
 mod session;
 mod tree;
 mod verdict;
+mod worker;
 
 pub use cluster::{MasterInfo, MasterMember, MasterRole, Worker, WorkerState};
+pub use drain::{Block, CacheFrom, Unpersisted};
 pub use error::{AlluxioError, Cause, Code};
 pub use load::{LoadOptions, Submitted};
 pub use load_report::{LoadFailure, LoadProgress, LoadState};
@@ -90,6 +93,8 @@ pub struct AlluxioClient {
 
 struct Shared {
     router: Router,
+    security: Security,
+    connect_timeout: Duration,
     rest: rest::Rest,
     listing_timeout: Duration,
 }
@@ -106,11 +111,16 @@ impl AlluxioClient {
     /// # Errors
     /// `Invalid` without masters, or if an address is not `host:port`.
     pub fn new(options: ClientOptions) -> Result<Self, AlluxioError> {
-        let router =
-            Router::new(&options.masters, options.security, options.call_timeout, options.connect_timeout)?;
+        let router = Router::new(
+            &options.masters,
+            options.security.clone(),
+            options.call_timeout,
+            options.connect_timeout,
+        )?;
         let rest = rest::Rest::new(options.call_timeout, options.connect_timeout);
         let listing_timeout = options.listing_timeout;
-        let shared = Shared { router, rest, listing_timeout };
+        let (security, connect_timeout) = (options.security, options.connect_timeout);
+        let shared = Shared { router, security, connect_timeout, rest, listing_timeout };
         Ok(Self { shared: Arc::new(shared) })
     }
 

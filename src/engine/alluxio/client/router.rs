@@ -322,7 +322,7 @@ fn summary(call: &'static str, passed: Vec<(&str, Passed)>) -> AlluxioError {
     }
 }
 
-async fn send_unary<Q, R>(lane: Lane, path: &'static str, message: Q) -> Result<R, Status>
+pub(super) async fn send_unary<Q, R>(lane: Lane, path: &'static str, message: Q) -> Result<R, Status>
 where
     Q: Message + Sync + 'static,
     R: Message + Default + 'static,

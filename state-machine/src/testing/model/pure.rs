@@ -299,7 +299,11 @@ fn call(intent: &Intent) -> Effects {
         Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
             panic!("the model has no mounts")
         }
-        Effect::AddWorkers { .. } | Effect::FenceMembers {} => panic!("the model has no members"),
+        Effect::AddWorkers { .. }
+        | Effect::RemoveWorkers { .. }
+        | Effect::ReplaceWorker { .. }
+        | Effect::OnWorkers { .. }
+        | Effect::FenceMembers {} => panic!("the model has no members"),
     };
     let fence = (small(intent.fence.epoch), small(intent.fence.attempt));
     Effects { does, token: intent.token.0.parse().unwrap(), fence }
@@ -362,6 +366,6 @@ fn answer(query: &Query, engine: Engine) -> Answer {
         Query::LoadJob { .. } => Answer::Job(job),
         Query::Tree { .. } => Answer::Tree(tree),
         Query::Mounts { .. } => panic!("the model has no mounts"),
-        Query::Members => panic!("the model has no members"),
+        Query::Members | Query::Leaving { .. } | Query::Drain { .. } => panic!("the model has no members"),
     }
 }

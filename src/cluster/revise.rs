@@ -1,0 +1,308 @@
+//! What operations write of the members of a managed cache.
+//!
+//! ```text
+//!   intent --> read the CacheCluster: a higher fence? another revision? --> one patch guarded by that read --> render
+//! ```
+//!
+//! The revision is all that is written: objects are made from it by whoever looks after the cluster. Each write carries
+//! the operation, its token and its fence, so that a repeat finds itself, and a late one finds a higher fence or another
+//! resourceVersion. A pod is replaced by evicting the one whose uid stands in the intent.
+
+use super::members::{self, Found, api, read};
+use super::{Stage, owner, render, stage_of};
+use crate::api::managed::{Managed, Revision, WrittenBy};
+use crate::api::{CacheCluster, DataOperation};
+use crate::controller::Ctx;
+use crate::controller::observe::Surroundings;
+use crate::controller::reply::Reply;
+use crate::controller::teeth::Mutation;
+use crate::controller::write::{self, Part};
+use crate::engine::{Call as EngineCall, Secrets, window_closed};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use ratchet_state_machine::drain::{Call, LeavingView, MASTER_KNOWS_MS, out_of_use_by};
+use ratchet_state_machine::effect::{Answer, Effect, Intent, Outcome, Receipt};
+use ratchet_state_machine::members::{Known, MAX_WORKERS, MembersView, Numbers, WorkerView};
+use serde_json::json;
+use tokio::time::Instant;
+
+/// How often a write is tried that others were faster than.
+const TRIES: usize = 4;
+
+fn refused(reason: &str, message: impl Into<String>) -> Outcome {
+    Outcome::Refused { reason: reason.into(), message: message.into(), retryable: true }
+}
+
+/// Writes what an intent is about. Nothing is written after `send_before`. Once one of the tries may have been carried out,
+/// nothing but a read says how it stands.
+pub async fn perform(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    intent: &Intent,
+    send_before: Instant,
+) -> Outcome {
+    if let Effect::ReplaceWorker { worker, uid } = &intent.effect {
+        return replace(ctx, op, around, intent, *worker, uid, send_before).await;
+    }
+    match &intent.effect {
+        Effect::RemoveWorkers { remove, .. } => {
+            if let Err(outcome) = nothing_is_lost(ctx, op, around, remove).await {
+                return outcome;
+            }
+        }
+        // One that has left with this number may not have been let in again.
+        Effect::AddWorkers { add, .. } => admit(ctx, op, around, intent, add, send_before).await,
+        Effect::LoadMetadata { .. }
+        | Effect::SubmitLoad { .. }
+        | Effect::StopLoad { .. }
+        | Effect::CancelMetadata { .. }
+        | Effect::Free { .. }
+        | Effect::Mount { .. }
+        | Effect::UpdateMount { .. }
+        | Effect::Unmount { .. }
+        | Effect::FenceMembers {}
+        | Effect::ReplaceWorker { .. }
+        | Effect::OnWorkers { .. } => {}
+    }
+    let mut unsure: Option<String> = None;
+    for _ in 0..TRIES {
+        let tried = attempt(ctx, op, around, intent, send_before).await;
+        match tried {
+            Tried::Done(receipt) => return Outcome::Done(receipt),
+            Tried::Again => {}
+            Tried::Unsure(why) => unsure = Some(why),
+            Tried::Not(outcome) => return unsure.map_or(outcome, |detail| Outcome::Unknown { detail }),
+        }
+    }
+    let outcome = refused("ObjectChanging", "others write the CacheCluster all the time");
+    unsure.map_or(outcome, |detail| Outcome::Unknown { detail })
+}
+
+/// What became of one try.
+enum Tried {
+    /// It stands.
+    Done(Receipt),
+    /// Somebody was faster: what is there now decides.
+    Again,
+    /// Nobody knows; the next read tells.
+    Unsure(String),
+    /// This try changed nothing, and another one will not either.
+    Not(Outcome),
+}
+
+async fn attempt(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    intent: &Intent,
+    send_before: Instant,
+) -> Tried {
+    let cluster = match read(ctx, op, around).await {
+        Ok(Found::Here(cluster)) => *cluster,
+        Ok(Found::Gone) => return Tried::Not(refused("TargetNotFound", "the CacheCluster is gone")),
+        Ok(Found::Unknown) => {
+            return Tried::Not(refused("TargetUnknown", "the CacheCluster has not been looked at yet"));
+        }
+        Err(reply) => return Tried::Not(refused("ApiServerUnavailable", reply.name())),
+    };
+    let next = match next(op, &cluster, intent) {
+        Ok(next) => next,
+        Err(Outcome::Done(receipt)) => return Tried::Done(receipt),
+        Err(outcome) => return Tried::Not(outcome),
+    };
+    // What guards a removal is the revision that it was decided on; its last look may take longer than the window.
+    if ctx.clock.instant() >= send_before && !matches!(intent.effect, Effect::RemoveWorkers { .. }) {
+        return Tried::Not(window_closed());
+    }
+    let ops = json!([
+        {"op": "test", "path": "/metadata/uid", "value": cluster.metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": cluster.metadata.resource_version},
+        {"op": "add", "path": "/status/revision", "value": next},
+    ]);
+    match write::patch(ctx, &api(ctx, op), Part::Status, &op.spec.target, &ops).await {
+        Ok(written) => {
+            let key = crate::cache::Key::of(&written);
+            ctx.changed_cluster(&ctx.clusters.replace(written));
+            ctx.cluster_queue.add(key);
+            Tried::Done(Receipt::default())
+        }
+        Err(Reply::Conflict | Reply::Lost | Reply::Gone) => Tried::Again,
+        Err(Reply::Ambiguous(why)) => Tried::Unsure(why),
+        Err(Reply::Busy(_)) => Tried::Not(refused("ApiServerBusy", "the API server asks for patience")),
+        Err(reply) => Tried::Not(refused("WriteRefused", reply.name())),
+    }
+}
+
+/// The revision as the effect wants it, or what there is to say without a write.
+fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<Revision, Outcome> {
+    let status = cluster.status.clone().unwrap_or_default();
+    let Some(revision) = status.revision.clone() else {
+        return Err(refused("ClusterNotReady", "the set-up of the cache has not begun"));
+    };
+    if let Some(by) = &revision.by {
+        if by.token == intent.token {
+            return Err(Outcome::Done(Receipt { attached: true, ..Receipt::default() }));
+        }
+        if by.fence > intent.fence {
+            let message = format!("the revision carries the fence {}, this write {}", by.fence, intent.fence);
+            return Err(refused("Superseded", message));
+        }
+    }
+    let there: Numbers = revision.workers.iter().copied().collect();
+    let workers = match &intent.effect {
+        Effect::AddWorkers { add, at } => {
+            if stage_of(&status) != Stage::Ready {
+                return Err(refused("ClusterNotReady", "the cache is being set up anew"));
+            }
+            if revision.number != *at {
+                let message = format!("it was decided on revision {at}, and {} is there", revision.number);
+                return Err(refused("RevisionMoved", message));
+            }
+            there.with(add)
+        }
+        Effect::RemoveWorkers { remove, at } => {
+            if revision.number != *at {
+                let message = format!("it was decided on revision {at}, and {} is there", revision.number);
+                return Err(refused("RevisionMoved", message));
+            }
+            there.iter().filter(|n| !remove.contains(*n)).collect()
+        }
+        Effect::FenceMembers {} => there,
+        Effect::ReplaceWorker { .. }
+        | Effect::OnWorkers { .. }
+        | Effect::LoadMetadata { .. }
+        | Effect::SubmitLoad { .. }
+        | Effect::StopLoad { .. }
+        | Effect::CancelMetadata { .. }
+        | Effect::Free { .. }
+        | Effect::Mount { .. }
+        | Effect::UpdateMount { .. }
+        | Effect::Unmount { .. } => {
+            let message = format!("{} is not for members", intent.effect.name());
+            return Err(refused("InvalidEffect", message));
+        }
+    };
+    if workers.is_empty() || workers.len() > usize::try_from(MAX_WORKERS).unwrap_or(0) {
+        return Err(refused("InvalidEffect", format!("a cache of {} workers", workers.len())));
+    }
+    let by = WrittenBy {
+        operation: op.uid().to_owned(),
+        what: intent.effect.name().to_owned(),
+        token: intent.token.clone(),
+        fence: intent.fence,
+    };
+    let mut managed: Managed = revision.managed.clone();
+    managed.workers.replicas = i32::try_from(workers.len()).unwrap_or(MAX_WORKERS);
+    Ok(Revision { number: revision.number + 1, workers: workers.iter().collect(), managed, by: Some(by) })
+}
+
+/// The last look before workers are taken out: none of them serves, and nobody would miss what they have.
+async fn nothing_is_lost(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    remove: &Numbers,
+) -> Result<(), Outcome> {
+    if ctx.broken(Mutation::LowerBeforeDrain) {
+        return Ok(());
+    }
+    let (members, leaving) = last_look(ctx, op, around, remove).await?;
+    if let Some(why) = members.foreign {
+        return Err(refused("NotDrained", why));
+    }
+    let up = leaving.drain.master_up_ms >= MASTER_KNOWS_MS;
+    let out = |w: &&WorkerView| match &w.known {
+        Known::Serves => false,
+        Known::As(word) => out_of_use_by(word),
+        Known::No => up,
+    };
+    if let Some(not) = leaving.workers.iter().find(|w| !out(w)) {
+        let message = format!("worker {} is not known to be out of use any more", not.number);
+        return Err(refused("NotDrained", message));
+    }
+    let stranded = &leaving.drain.stranded;
+    if !stranded.none() && op.spec.control.force.is_none() {
+        return Err(refused("NotDrained", format!("{} would be lost", stranded.named())));
+    }
+    Ok(())
+}
+
+async fn last_look(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    workers: &Numbers,
+) -> Result<(MembersView, LeavingView), Outcome> {
+    match members::leaving(ctx, op, around, workers, true).await {
+        Ok(Answer::Leaving(members, leaving)) => Ok((members, *leaving)),
+        Ok(_) => Err(refused("NotDrained", "whether anything would be lost is not known")),
+        Err(trouble) => Err(refused("NotDrained", trouble.message)),
+    }
+}
+
+/// Lets workers of these numbers register, whatever was said of the ones before. A repeat is harmless.
+async fn admit(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    intent: &Intent,
+    numbers: &Numbers,
+    send_before: Instant,
+) {
+    let Some(engine) = &around.engine else { return };
+    let effect = Effect::OnWorkers { call: Call::Admit, workers: numbers.clone() };
+    let call = EngineCall {
+        effect: &effect,
+        spec: &op.spec,
+        token: &intent.token,
+        fence: intent.fence,
+        send_before,
+        secrets: &Secrets::default(),
+        workers: &members::of_call(ctx, around, &effect),
+    };
+    match engine.perform(call).await {
+        Outcome::Done(_) => {}
+        // Where it was needed, the worker says that it is not let in.
+        outcome @ (Outcome::Refused { .. } | Outcome::Unknown { .. }) => {
+            tracing::debug!(?outcome, "workers could not be let in yet");
+        }
+    }
+}
+
+/// Has a worker's pod made anew, if it is the one with this uid still: budgets are asked.
+async fn replace(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    intent: &Intent,
+    worker: i32,
+    uid: &str,
+    send_before: Instant,
+) -> Outcome {
+    let Some(cluster) = &around.cluster else {
+        return refused("TargetNotFound", "the CacheCluster is gone");
+    };
+    let one: Numbers = [worker].into_iter().collect();
+    let leaving = match last_look(ctx, op, around, &one).await {
+        Ok((_, leaving)) => leaving,
+        Err(outcome) => return outcome,
+    };
+    if leaving.workers.iter().any(|w| w.known == Known::Serves) || !leaving.drain.stranded.none() {
+        return refused("NeededStill", format!("worker {worker} serves, or has what nobody else has"));
+    }
+    admit(ctx, op, around, intent, &one, send_before).await;
+    if ctx.clock.instant() >= send_before {
+        return window_closed();
+    }
+    let pod = render::worker_pod(&owner(cluster), worker);
+    let api: Api<Pod> =
+        Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
+    match write::evict(ctx, &api, &pod, uid).await {
+        Ok(()) => Outcome::Done(Receipt::default()),
+        Err(Reply::Conflict | Reply::Gone) => Outcome::Done(Receipt { attached: true, ..Receipt::default() }),
+        Err(Reply::Ambiguous(detail)) => Outcome::Unknown { detail },
+        Err(Reply::Busy(_)) => refused("DisruptionBudget", format!("pod {pod} may not be evicted now")),
+        Err(reply) => refused("WriteRefused", reply.name()),
+    }
+}
