@@ -133,6 +133,24 @@ async fn a_cancel_after_the_decommission_makes_the_pods_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_last_look_that_takes_longer_than_the_window_is_no_reason_to_begin_anew() {
+    let Some(stage) = Stage::empty("in-slow").await else { return };
+    let running = stage.controller_with(ratchet::controller::Config { send_for_ms: 1_000, ..config() }).await;
+    let kubelet = Kubelet::start(&stage);
+    create(&stage, cache(2)).await;
+    until(&stage, "Ready", |s| s.phase == "Ready").await;
+    stage.engine.world().delay = std::time::Duration::from_millis(800);
+    edit(&stage, json!({"workers": {"replicas": 1}})).await;
+    stage.eventually("it has left", async || phases(&stage).await == [Phase::Succeeded]).await;
+    let entries = scale_ins(&stage).await[0].seq().0;
+    assert!(entries < 25, "{entries} entries for one worker");
+    stage.engine.world().delay = std::time::Duration::ZERO;
+    delete(&stage).await;
+    drop(kubelet);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_more_for_none_or_for_both_ways_at_once_is_told_so() {
     let Some(stage) = Stage::empty("in-wrong").await else { return };
     let running = controller(&stage).await;

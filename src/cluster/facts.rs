@@ -91,7 +91,7 @@ pub async fn gather(
     let facts = Facts {
         objects: trouble.map(|t| (t.reason.to_owned(), t.message)),
         masters: part(&master_pods, &masters),
-        workers: without_others(ctx, owner, stage, &workers, part(&worker_pods, &workers)),
+        workers: without_others(ctx, owner, stage, &status, &workers, part(&worker_pods, &workers)),
         jobs,
         proxies: named("proxy", managed.proxies.replicas),
         engine,
@@ -103,10 +103,23 @@ pub async fn gather(
 
 /// Until the cache was ready once, a worker from before an edit is on its way out: nobody shall use the cache, and so that
 /// worker, before it is gone.
-fn without_others(ctx: &Ctx, owner: &Owner, stage: Stage, names: &[String], part: Part) -> Part {
+fn without_others(
+    ctx: &Ctx,
+    owner: &Owner,
+    stage: Stage,
+    status: &CacheClusterStatus,
+    names: &[String],
+    part: Part,
+) -> Part {
     let all = ctx.workloads.pods.by_index(&(BY_INSTANCE, format!("{}/{}", owner.namespace, owner.name)));
     let worker = |p: &&Arc<Pod>| p.labels().get(render::COMPONENT).is_some_and(|c| c == "worker");
-    let other = all.iter().filter(worker).map(|p| p.name_any()).find(|n| !names.contains(n));
+    // One that the cache does not count on any more is in nobody's way.
+    let serves = |name: &String| {
+        let host = format!("{}:", render::worker_host(owner, name));
+        status.members.iter().any(|m| m.state == "ACTIVE" && m.name.starts_with(&host))
+    };
+    let others = all.iter().filter(worker).map(|p| p.name_any()).filter(|n| !names.contains(n));
+    let other = others.into_iter().find(serves);
     match other.filter(|_| stage != Stage::Ready) {
         None => part,
         Some(other) => Part {

@@ -111,8 +111,9 @@ async fn attempt(
         Err(Outcome::Done(receipt)) => return Tried::Done(receipt),
         Err(outcome) => return Tried::Not(outcome),
     };
-    // What guards a removal is the revision that it was decided on; its last look may take longer than the window.
-    if ctx.clock.instant() >= send_before && !matches!(intent.effect, Effect::RemoveWorkers { .. }) {
+    // What guards these is the revision that they were decided on; what comes first may take longer than the window.
+    let guarded = matches!(intent.effect, Effect::RemoveWorkers { .. } | Effect::AddWorkers { .. });
+    if ctx.clock.instant() >= send_before && !guarded {
         return Tried::Not(window_closed());
     }
     let ops = json!([
@@ -283,17 +284,18 @@ async fn replace(
     let Some(cluster) = &around.cluster else {
         return refused("TargetNotFound", "the CacheCluster is gone");
     };
+    if ctx.clock.instant() >= send_before {
+        return window_closed();
+    }
     let one: Numbers = [worker].into_iter().collect();
+    admit(ctx, op, around, intent, &one, send_before).await;
+    // It may take longer than the window; the uid and this look guard what follows at once.
     let leaving = match last_look(ctx, op, around, &one).await {
         Ok((_, leaving)) => leaving,
         Err(outcome) => return outcome,
     };
     if leaving.workers.iter().any(|w| w.known == Known::Serves) || !leaving.drain.stranded.none() {
         return refused("NeededStill", format!("worker {worker} serves, or has what nobody else has"));
-    }
-    admit(ctx, op, around, intent, &one, send_before).await;
-    if ctx.clock.instant() >= send_before {
-        return window_closed();
     }
     let pod = render::worker_pod(&owner(cluster), worker);
     let api: Api<Pod> =

@@ -191,7 +191,8 @@ fn after_hold(held: Held, op: &Arc<DataOperation>) -> Step {
 }
 
 /// Events that are no progress: what they are about can happen over and over.
-const STANDSTILL: [&str; 6] = ["Intended", "AttemptFailed", "Asked", "Stranded", "Rescued", "Returned"];
+const STANDSTILL: [&str; 7] =
+    ["Intended", "AttemptFailed", "Asked", "Stranded", "Rescued", "Returned", "Decommissioned"];
 
 /// Sends an effect that nobody has written down.
 async fn act_first(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect: &Effect) {

@@ -106,6 +106,15 @@ pub enum WaitingOn {
         /// What is wrong with the first that is not.
         message: String,
     },
+    /// Something has to become less.
+    Counted {
+        /// Condition reason.
+        reason: &'static str,
+        /// Sentence.
+        message: String,
+        /// How much is left.
+        progress: Progress,
+    },
     /// A person has to look.
     Stuck {
         /// What is wrong and what to do.
@@ -126,7 +135,9 @@ impl WaitingOn {
             Self::Suspended => "Suspended",
             Self::Predecessors { .. } => "WaitingForPredecessors",
             Self::Approval { .. } => "WaitingForApproval",
-            Self::Target { reason, .. } | Self::Engine { reason, .. } => reason,
+            Self::Target { reason, .. } | Self::Engine { reason, .. } | Self::Counted { reason, .. } => {
+                reason
+            }
             Self::Lock { .. } => "WaitingForLock",
             Self::NoWorkers => "NoLiveWorkers",
             Self::ForeignJob { .. } => "ForeignJob",
@@ -154,6 +165,7 @@ impl WaitingOn {
             Self::Target { message, .. }
             | Self::Engine { message, .. }
             | Self::Members { message, .. }
+            | Self::Counted { message, .. }
             | Self::Stuck { message } => message.clone(),
             Self::Lock { blocker } => format!("waits for {blocker}"),
             Self::NoWorkers => "no worker of the cache is live; start one".into(),
@@ -177,7 +189,11 @@ impl WaitingOn {
     /// How far the work is, where that is known.
     #[must_use]
     pub const fn progress(&self) -> Option<&Progress> {
-        if let Self::Work(p) | Self::Members { progress: p, .. } = self { Some(p) } else { None }
+        if let Self::Work(p) | Self::Members { progress: p, .. } | Self::Counted { progress: p, .. } = self {
+            Some(p)
+        } else {
+            None
+        }
     }
 
     /// Milliseconds after which to look again; `None` when only a watch event can change the answer.
@@ -188,9 +204,11 @@ impl WaitingOn {
             Self::Predecessors { .. } | Self::Lock { .. } | Self::Target { .. } | Self::Stuck { .. } => {
                 Some(30_000)
             }
-            Self::Engine { .. } | Self::NoWorkers | Self::ForeignJob { .. } | Self::Members { .. } => {
-                Some(3_000)
-            }
+            Self::Engine { .. }
+            | Self::NoWorkers
+            | Self::ForeignJob { .. }
+            | Self::Members { .. }
+            | Self::Counted { .. } => Some(3_000),
             Self::Settling { remaining_ms } => {
                 Some(if *remaining_ms < 1_000 { *remaining_ms } else { 1_000 })
             }
@@ -210,6 +228,7 @@ impl WaitingOn {
             | Self::ForeignJob { .. }
             | Self::Settling { .. }
             | Self::Members { .. }
+            | Self::Counted { .. }
             | Self::Work(_) => true,
             Self::Suspended
             | Self::Approval { .. }

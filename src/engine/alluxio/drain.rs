@@ -239,6 +239,10 @@ impl Alluxio {
             |w: &&Worker| w.state == WorkerState::Active && !at.iter().any(|a| a.leaves && a.host == w.host);
         let mut targets: Vec<&Worker> = workers.iter().filter(stays).collect();
         targets.sort_by_key(|w| w.used_bytes - w.capacity_bytes);
+        // One that could not take a block is not asked first again.
+        let turns = usize::try_from(call.fence.attempt).unwrap_or(0);
+        let first = turns.checked_rem(targets.len()).unwrap_or(0);
+        targets.rotate_left(first);
         let found = listed.missing.iter().zip(&sources).filter_map(|(m, s)| match s {
             Source::At(host) => Some((m, host)),
             Source::Nobody | Source::Silent(_) => None,

@@ -23,6 +23,12 @@ fn wait(reason: &'static str, message: impl Into<String>) -> Act<ScaleInEvent> {
     Act::Await(WaitingOn::Engine { reason, message: message.into() })
 }
 
+/// A wait that gets on while the number of files changes.
+fn counted(reason: &'static str, message: String, left: i64) -> Act<ScaleInEvent> {
+    let progress = Progress { done: left, total: 0, unit: "files left" };
+    Act::Await(WaitingOn::Counted { reason, message, progress })
+}
+
 fn number(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -92,6 +98,10 @@ pub(super) fn removing(leave: &Numbers, at: i64, view: &View<'_>) -> Act<ScaleIn
             intend: Some(Effect::FenceMembers {}),
         },
         Called::Landing(waiting) => Act::Await(waiting),
+        // Nobody knows what became of it; the next try finds out.
+        Called::Open if view.intent.is_some() && view.since_entry_ms < COPY_AGAIN_MS => {
+            wait("NotKnown", "whether the workers are taken out is not known yet")
+        }
         Called::Open => Act::Intend {
             effect: Effect::RemoveWorkers { remove: leave.clone(), at },
             because: "not written yet".into(),
@@ -111,6 +121,9 @@ pub(super) fn fencing(why: &str, view: &View<'_>) -> Act<ScaleInEvent> {
             Act::Intend { effect: Effect::FenceMembers {}, because: cut(message, 120) }
         }
         Called::Landing(waiting) => Act::Await(waiting),
+        Called::Open if view.intent.is_some() && view.since_entry_ms < COPY_AGAIN_MS => {
+            wait("NotFenced", "whether the fence is raised is not known yet")
+        }
         Called::Open => Act::Intend { effect: Effect::FenceMembers {}, because: "not raised yet".into() },
     }
 }
@@ -181,7 +194,7 @@ impl Look<'_> {
             "{} have bytes that only the workers which leave have; they are to be written to their store first",
             drain.unpersisted.named()
         );
-        wait(NOT_PERSISTED, message)
+        counted(NOT_PERSISTED, message, drain.unpersisted.count)
     }
 
     /// The worker that is not out of use as it should be, and whether that is believed already.
@@ -345,19 +358,22 @@ pub(super) fn unrest(members: &MembersView, leaving: &LeavingView) -> Option<Str
 pub(super) fn undo(leave: &Numbers, members: &MembersView, leaving: &LeavingView) -> Option<Effect> {
     let out = out_of_use(members, leaving);
     let on = |call| Effect::OnWorkers { call, workers: leave.clone() };
-    if !out.is_empty() && leaving.drain.rescuable > 0 {
+    if leaving.drain.rescuable > 0 && (!out.is_empty() || leaving.workers.iter().any(|w| w.pod)) {
         return Some(on(Call::Rescue));
     }
     // Also of one that is gone: the next worker of its number is to be let in. Not of one whose process may be there still.
     let there = members.numbers();
-    let may_return = |w: &&WorkerView| there.contains(w.number) || !w.pod;
-    if leaving.workers.iter().filter(may_return).any(|w| w.known == Known::As(DISABLED.into())) {
-        return Some(on(Call::Admit));
+    let may_return =
+        |w: &&WorkerView| w.known == Known::As(DISABLED.into()) && (there.contains(w.number) || !w.pod);
+    let workers: Numbers = leaving.workers.iter().filter(may_return).map(|w| w.number).collect();
+    if !workers.is_empty() {
+        return Some(Effect::OnWorkers { call: Call::Admit, workers });
     }
     // What would go with a pod is not given up here.
     if !leaving.drain.stranded.none() {
         return None;
     }
-    let stays_out = out.iter().find(|w| w.settled)?;
+    // One after the other: one whose pod is new has to serve first.
+    let stays_out = out.first().filter(|_| out.iter().all(|w| w.settled))?;
     Some(Effect::ReplaceWorker { worker: stays_out.number, uid: stays_out.uid.clone()? })
 }
