@@ -45,25 +45,14 @@ pub async fn perform(
     if let Effect::ReplaceWorker { worker, uid } = &intent.effect {
         return replace(ctx, op, around, intent, *worker, uid, send_before).await;
     }
-    match &intent.effect {
-        Effect::RemoveWorkers { remove, .. } => {
-            if let Err(outcome) = nothing_is_lost(ctx, op, around, remove).await {
-                return outcome;
-            }
-        }
-        // One that has left with this number may not have been let in again.
-        Effect::AddWorkers { add, .. } => admit(ctx, op, around, intent, add, send_before).await,
-        Effect::LoadMetadata { .. }
-        | Effect::SubmitLoad { .. }
-        | Effect::StopLoad { .. }
-        | Effect::CancelMetadata { .. }
-        | Effect::Free { .. }
-        | Effect::Mount { .. }
-        | Effect::UpdateMount { .. }
-        | Effect::Unmount { .. }
-        | Effect::FenceMembers {}
-        | Effect::ReplaceWorker { .. }
-        | Effect::OnWorkers { .. } => {}
+    if let Effect::RemoveWorkers { remove, .. } = &intent.effect
+        && let Err(outcome) = nothing_is_lost(ctx, op, around, remove).await
+    {
+        return outcome;
+    }
+    // One that has left with this number may not have been let in again.
+    if let Effect::AddWorkers { add, .. } = &intent.effect {
+        admit(ctx, op, around, intent, add, send_before).await;
     }
     let mut unsure: Option<String> = None;
     for _ in 0..TRIES {
@@ -150,23 +139,24 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
             return Err(refused("Superseded", message));
         }
     }
+    let decided_on = |at: i64| match revision.number {
+        number if number == at => Ok(()),
+        number => {
+            let message = format!("it was decided on revision {at}, and {number} is there");
+            Err(refused("RevisionMoved", message))
+        }
+    };
     let there: Numbers = revision.workers.iter().copied().collect();
     let workers = match &intent.effect {
         Effect::AddWorkers { add, at } => {
             if stage_of(&status) != Stage::Ready {
                 return Err(refused("ClusterNotReady", "the cache is being set up anew"));
             }
-            if revision.number != *at {
-                let message = format!("it was decided on revision {at}, and {} is there", revision.number);
-                return Err(refused("RevisionMoved", message));
-            }
+            decided_on(*at)?;
             there.with(add)
         }
         Effect::RemoveWorkers { remove, at } => {
-            if revision.number != *at {
-                let message = format!("it was decided on revision {at}, and {} is there", revision.number);
-                return Err(refused("RevisionMoved", message));
-            }
+            decided_on(*at)?;
             there.iter().filter(|n| !remove.contains(*n)).collect()
         }
         Effect::FenceMembers {} => there,
