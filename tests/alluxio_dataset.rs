@@ -27,7 +27,7 @@ async fn create(stage: &Stage, mounts: Value) {
 
 async fn until(stage: &Stage, what: &str, wanted: impl Fn(&DatasetStatus) -> bool) -> DatasetStatus {
     let mut last = None;
-    for _ in 0..900 {
+    for _ in 0..cluster::POLLS {
         last = api(stage).get("data").await.expect("readable").status;
         if let Some(status) = last.as_ref().filter(|s| wanted(s)) {
             return status.clone();
@@ -70,7 +70,7 @@ async fn a_dataset_is_bound_with_the_right_files_loaded_synced_and_gone_without_
     assert_eq!(status.cached_percent, "0%");
 
     stage.load("warm", &["/images", "/labels"]).await;
-    assert_succeeded(&stage.end("warm", 90).await);
+    assert_succeeded(&stage.end("warm").await);
     stage.assert_cached("/images", 120).await;
     until(&stage, "cached", |s| s.cached_percent == "100%").await;
     let row = stage.bench.kubectl(&["-n", &stage.ns.name, "get", "dset", "data"], &[]);
@@ -80,7 +80,7 @@ async fn a_dataset_is_bound_with_the_right_files_loaded_synced_and_gone_without_
     // A file that comes later is seen when the store is looked at.
     labels.file("late", 7_777);
     stage.ask("look", json!({"sync": {"paths": ["/labels"]}}), json!({})).await;
-    assert_succeeded(&stage.end("look", 60).await);
+    assert_succeeded(&stage.end("look").await);
     let status = until(&stage, "synced", |s| s.files == 152).await;
     assert_eq!(status.ufs_bytes, 637_777);
     std::fs::remove_file(labels.dir.join("late")).expect("removed");
@@ -91,7 +91,7 @@ async fn a_dataset_is_bound_with_the_right_files_loaded_synced_and_gone_without_
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the Dataset goes");
+    tokio::time::timeout(cluster::LIMIT, gone).await.expect("the Dataset goes");
     assert_eq!(stage.mounts().await, []);
     let contents =
         |f: &str| f.lines().filter(|l| !l.starts_with(". d")).map(str::to_owned).collect::<Vec<_>>();
@@ -134,6 +134,6 @@ async fn an_edit_makes_one_operation_while_controllers_are_killed_at_random() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the Dataset goes");
+    tokio::time::timeout(cluster::LIMIT, gone).await.expect("the Dataset goes");
     assert_eq!(stage.mounts().await, []);
 }

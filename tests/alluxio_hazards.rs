@@ -24,7 +24,7 @@ async fn know(stage: &Stage, path: &str) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), done).await.expect("the sync ends");
+    tokio::time::timeout(cluster::LIMIT, done).await.expect("the sync ends");
 }
 
 /// Starts a load as somebody else would.
@@ -45,7 +45,7 @@ async fn no_call_of_an_operation_lets_the_engine_delete_what_it_found() {
     stage.load("one", &[&format!("{}/part 000/file-0-ä", tree.path)]).await;
     stage.ask("frees", json!({"free": {"paths": [tree.path]}}), json!({})).await;
     for name in ["loads", "one", "frees"] {
-        assert_succeeded(&stage.end(name, 60).await);
+        assert_succeeded(&stage.end(name).await);
     }
     let sums = stage.sums(&tree.path).await;
     assert_eq!((sums.files, sums.ttl_zero_files, sums.ttl_zero_folders), (30, 0, 0), "{sums:?}");
@@ -62,11 +62,11 @@ async fn files_that_came_after_the_first_listing_are_loaded_too() {
     stage.start(&[]);
     tree.file("part 000/late", 1_000).file("later", 2_000_000);
     stage.load("first", &[&tree.path]).await;
-    assert_succeeded(&stage.end("first", 60).await);
+    assert_succeeded(&stage.end("first").await);
     stage.assert_cached(&tree.path, 12).await;
     tree.file("part 000/latest", 1_000).file("later", 3_000_000);
     stage.load("second", &[&tree.path]).await;
-    assert_succeeded(&stage.end("second", 60).await);
+    assert_succeeded(&stage.end("second").await);
     stage.assert_cached(&tree.path, 13).await;
     assert_eq!(
         stage.sums(&tree.path).await.bytes,
@@ -88,7 +88,7 @@ async fn a_job_that_succeeded_without_loading_anything_is_not_believed() {
     assert_eq!(hollow.processed_files, 0, "{hollow:?}");
     stage.start(&[]);
     stage.load("real", &[&tree.path]).await;
-    assert_succeeded(&stage.end("real", 60).await);
+    assert_succeeded(&stage.end("real").await);
     stage.assert_cached(&tree.path, 40).await;
     assert_eq!(intents(&stage.journal("real"), submits), 1);
     stage.drop_cached(&[&tree]).await;
@@ -104,7 +104,7 @@ async fn a_job_of_somebody_else_is_waited_for_and_not_stopped() {
     stage.ready().await;
     foreign_load(&stage, &tree.path).await;
     stage.load("waits", &[&tree.path]).await;
-    let op = stage.until_waiting("waits", 30, "ForeignJob").await;
+    let op = stage.until_waiting("waits", "ForeignJob").await;
     assert!(why(&op).is_some_and(|(_, sentence)| sentence.contains(&tree.path)), "{:?}", why(&op));
 
     // Who gives up while waiting leaves the other's job alone too.
@@ -117,7 +117,7 @@ async fn a_job_of_somebody_else_is_waited_for_and_not_stopped() {
     assert_ne!(theirs.state, LoadState::Stopped, "{theirs:?}");
 
     stage.load("goes-on", &[&tree.path]).await;
-    assert_succeeded(&stage.end("goes-on", 120).await);
+    assert_succeeded(&stage.end("goes-on").await);
     stage.assert_cached(&tree.path, 2).await;
     let journal = stage.journal("goes-on");
     assert_eq!(intents(&journal, |e| matches!(e, Effect::StopLoad { .. })), 0);
@@ -137,16 +137,16 @@ async fn a_stopped_job_of_somebody_else_is_resumed() {
     assert!(stage.engine.stop_load(&tree.path).await.expect("stopped"), "it was running");
     stage.start(&[]);
     stage.load("resumes", &[&tree.path]).await;
-    assert_succeeded(&stage.end("resumes", 90).await);
+    assert_succeeded(&stage.end("resumes").await);
     stage.assert_cached(&tree.path, 2_000).await;
 
     // And a job of ours that somebody stops is taken up again.
     stage.drop_cached(&[&tree]).await;
     stage.load("interrupted", &[&tree.path]).await;
-    stage.until("interrupted", 60, |o| o.status.as_ref().is_some_and(|s| s.step == "loadingData")).await;
+    stage.until("interrupted", |o| o.status.as_ref().is_some_and(|s| s.step == "loadingData")).await;
     stage.until_job(&tree.path, |j| j.state == LoadState::Running).await;
     assert!(stage.engine.stop_load(&tree.path).await.expect("stopped"), "it was running");
-    assert_succeeded(&stage.end("interrupted", 90).await);
+    assert_succeeded(&stage.end("interrupted").await);
     stage.assert_cached(&tree.path, 2_000).await;
     stage.journal("interrupted");
     stage.drop_cached(&[&tree]).await;
@@ -163,13 +163,13 @@ async fn a_paused_load_stops_its_job_and_goes_on_where_it_was() {
     cluster::edit(&stage.admin, &stage.ns.name, "pauses", json!({"control": {"suspend": true}}))
         .await
         .expect("paused");
-    stage.until("pauses", 30, |o| o.status.as_ref().is_some_and(|s| s.step == "paused")).await;
+    stage.until("pauses", |o| o.status.as_ref().is_some_and(|s| s.step == "paused")).await;
     let job = stage.engine.load_progress(&tree.path).await.expect("a report");
     assert_eq!(job.state, LoadState::Stopped, "{job:?}\n{}", stage.ratchet("history", "pauses", &[]));
     cluster::edit(&stage.admin, &stage.ns.name, "pauses", json!({"control": {"suspend": false}}))
         .await
         .expect("resumed");
-    assert_succeeded(&stage.end("pauses", 90).await);
+    assert_succeeded(&stage.end("pauses").await);
     stage.assert_cached(&tree.path, 3_000).await;
     stage.journal("pauses");
     stage.drop_cached(&[&tree]).await;
@@ -196,7 +196,7 @@ async fn an_engine_whose_cluster_and_holder_both_vanished_can_be_claimed_again()
     create(&stage.admin, &ns, &cache(&ns, CACHE, &stage.alluxio.addresses(), stage.mode)).await;
     stage.start(&[]);
     stage.load("next", &[&tree.path]).await;
-    assert_succeeded(&stage.end("next", 90).await);
+    assert_succeeded(&stage.end("next").await);
     stage.assert_cached(&tree.path, 2_000).await;
     stage.assert_free().await;
     assert_eq!(stage.alluxio.name, SHARED);

@@ -55,7 +55,7 @@ async fn one_yaml_gives_a_cache_its_data_and_a_reader_and_leaves_nothing_behind(
     let datasets: Api<Dataset> = ground.api();
     let loads: Api<DataLoad> = ground.api();
     let (mut bound, mut loaded) = (None, None);
-    for _ in 0..900 {
+    for _ in 0..cluster::POLLS {
         bound = datasets.get("data").await.unwrap().status.filter(|s| s.phase == "Bound" && s.files == 20);
         loaded = loads.get("warm").await.unwrap().status.filter(|s| s.finished_at.is_some());
         if bound.is_some() && loaded.is_some() {
@@ -76,7 +76,7 @@ async fn one_yaml_gives_a_cache_its_data_and_a_reader_and_leaves_nothing_behind(
     assert!(read >= 2_000_000, "the workers gave {read} bytes");
 
     // How often the cache had what was read comes from the master, which hears of it in a while.
-    for _ in 0..300 {
+    for _ in 0..cluster::POLLS {
         if !datasets.get("data").await.unwrap().status.unwrap().hit_ratio.is_empty() {
             break;
         }
@@ -95,7 +95,7 @@ async fn one_yaml_gives_a_cache_its_data_and_a_reader_and_leaves_nothing_behind(
         running.kill();
         running = ground.start();
     }
-    for _ in 0..900 {
+    for _ in 0..cluster::POLLS {
         let status = datasets.get("data").await.unwrap().status.unwrap();
         if status.phase == "Bound" && status.files == 25 {
             break;
@@ -167,7 +167,7 @@ async fn three_masters_elect_one_and_outlive_the_loss_of_it() {
     ground.apply(&[data]);
     let datasets: Api<Dataset> = ground.api();
     let mut last = None;
-    for _ in 0..600 {
+    for _ in 0..cluster::POLLS {
         last = datasets.get("data").await.unwrap().status;
         if last.as_ref().is_some_and(|s| s.phase == "Bound" && s.files == 10) {
             break;
@@ -199,7 +199,7 @@ async fn a_journal_outlives_its_cache_and_an_empty_one_is_not_taken_for_it() {
     let first = ground.until("Ready", |s| s.phase == "Ready").await;
     let loads: Api<DataLoad> = ground.api();
     let mut loaded = None;
-    for _ in 0..600 {
+    for _ in 0..cluster::POLLS {
         loaded = loads.get("warm").await.unwrap().status.filter(|s| s.finished_at.is_some());
         if loaded.is_some() {
             break;

@@ -79,7 +79,7 @@ async fn a_mount_is_made_repeated_updated_loaded_and_removed_and_the_store_stays
     let options = json!([{"name": "a.plain.option", "value": "1"}, from_secret("s3a.secretKey", "secret")]);
     let arm = mount("/mounted", &store.path, json!({"readOnly": true, "options": options}));
     stage.ask("first", arm.clone(), json!({})).await;
-    assert_succeeded(&stage.end("first", 30).await);
+    assert_succeeded(&stage.end("first").await);
     assert_eq!(intents(&stage.journal("first"), changes), 1);
     let there = stage.mounts().await;
     assert!(
@@ -87,30 +87,30 @@ async fn a_mount_is_made_repeated_updated_loaded_and_removed_and_the_store_stays
     );
 
     stage.load("warm", &["/mounted"]).await;
-    assert_succeeded(&stage.end("warm", 60).await);
+    assert_succeeded(&stage.end("warm").await);
     stage.assert_cached("/mounted", 20).await;
 
     // The same again sets the credential, which nobody can see, and nothing else.
     stage.ask("again", arm, json!({})).await;
-    assert_succeeded(&stage.end("again", 30).await);
+    assert_succeeded(&stage.end("again").await);
     let again = stage.journal("again");
     assert_eq!((intents(&again, changes), intents(&again, updates)), (1, 1));
     // Without one, nothing is left to do.
     let plain = json!({"options": [{"name": "a.plain.option", "value": "1"}]});
     stage.ask("open", mount("/mounted", &store.path, plain.clone()), json!({})).await;
-    assert_succeeded(&stage.end("open", 30).await);
+    assert_succeeded(&stage.end("open").await);
     assert_eq!(intents(&stage.journal("open"), updates), 1, "it is writable now");
     stage.ask("same", mount("/mounted", &store.path, plain), json!({})).await;
-    assert_succeeded(&stage.end("same", 30).await);
+    assert_succeeded(&stage.end("same").await);
     assert_eq!(intents(&stage.journal("same"), changes), 0);
     stage.assert_cached("/mounted", 20).await;
     assert!(matches!(stage.mounts().await.as_slice(), [m] if !m.read_only));
 
     stage.ask("gone", unmount("/mounted", json!({})), json!({})).await;
-    assert_succeeded(&stage.end("gone", 30).await);
+    assert_succeeded(&stage.end("gone").await);
     assert_eq!(stage.mounts().await, []);
     stage.ask("gone-too", unmount("/mounted", json!({})), json!({})).await;
-    assert_succeeded(&stage.end("gone-too", 30).await);
+    assert_succeeded(&stage.end("gone-too").await);
     assert_eq!(intents(&stage.journal("gone-too"), changes), 0);
     assert_eq!(store.fingerprint(), before, "the store was changed");
     assert!(!everything(&stage).contains(SECRET), "the secret was written somewhere");
@@ -128,7 +128,7 @@ async fn what_cannot_be_mounted_is_refused_with_a_sentence_and_without_the_secre
     secret(&stage);
     stage.start(&[]);
     stage.ask("taken", mount("/taken", &store.path, json!({})), json!({})).await;
-    assert_succeeded(&stage.end("taken", 30).await);
+    assert_succeeded(&stage.end("taken").await);
     let deep = format!("/deep-{}", unique());
     let deeper = format!("{deep}/er");
     stage.alluxio.cli(&["fs", "mkdir", &deep]);
@@ -158,13 +158,13 @@ async fn what_cannot_be_mounted_is_refused_with_a_sentence_and_without_the_secre
     ];
     for (name, arm, reason, says) in cases {
         stage.ask(name, arm, json!({})).await;
-        let sentence = assert_failed(&stage.end(name, 60).await, reason);
+        let sentence = assert_failed(&stage.end(name).await, reason);
         assert!(sentence.contains(says), "{name}: {sentence}");
     }
     assert!(!everything(&stage).contains(SECRET), "the secret was written somewhere");
     // The deepest goes first, and what is not below stays.
     stage.ask("all-below", unmount(&deep, json!({"recursive": true})), json!({})).await;
-    assert_succeeded(&stage.end("all-below", 30).await);
+    assert_succeeded(&stage.end("all-below").await);
     let left: Vec<String> = stage.mounts().await.into_iter().map(|m| m.path).collect();
     assert_eq!(left, ["/taken"]);
     stage.engine.unmount("/taken").await.expect("unmounted");
@@ -179,32 +179,32 @@ async fn an_unmount_waits_for_what_only_the_cache_has_and_refuses_a_path_in_use(
     store.files(30, 400_000);
     stage.start(&["--send-for-ms", "2000"]);
     stage.ask("mount", mount("/inuse", &store.path, json!({})), json!({})).await;
-    assert_succeeded(&stage.end("mount", 30).await);
+    assert_succeeded(&stage.end("mount").await);
     // A file that a client wrote into the cache, and that nobody writes to the store: the bench has no job service.
     stage.alluxio.cli(&["fs", "touch", "/inuse/only-here"]);
     stage.ask("unmount", unmount("/inuse", json!({})), json!({})).await;
-    stage.until_waiting("unmount", 30, "NotPersisted").await;
+    stage.until_waiting("unmount", "NotPersisted").await;
     // It holds the path meanwhile: another unmount is refused, and one that waits takes its turn.
     stage.ask("refused", unmount("/inuse", json!({})), json!({})).await;
-    let sentence = assert_failed(&stage.end("refused", 30).await, "PathInUse");
+    let sentence = assert_failed(&stage.end("refused").await, "PathInUse");
     assert!(sentence.contains("unmount") && sentence.contains("whenInUse"), "{sentence}");
     stage.ask("patient", unmount("/inuse", json!({"whenInUse": "Wait"})), json!({})).await;
-    stage.until_waiting("patient", 30, "WaitingForLock").await;
+    stage.until_waiting("patient", "WaitingForLock").await;
     stage.alluxio.cli(&["fs", "rm", "/inuse/only-here"]);
-    assert_succeeded(&stage.end("unmount", 60).await);
-    assert_succeeded(&stage.end("patient", 60).await);
+    assert_succeeded(&stage.end("unmount").await);
+    assert_succeeded(&stage.end("patient").await);
     assert_eq!(stage.mounts().await, []);
 
     // Who gives it up says so, and it is written down.
     stage.ask("mount-again", mount("/inuse", &store.path, json!({})), json!({})).await;
-    assert_succeeded(&stage.end("mount-again", 30).await);
+    assert_succeeded(&stage.end("mount-again").await);
     stage.alluxio.cli(&["fs", "touch", "/inuse/given-up"]);
     stage.ask("forced", unmount("/inuse", json!({})), json!({})).await;
-    stage.until_waiting("forced", 30, "NotPersisted").await;
+    stage.until_waiting("forced", "NotPersisted").await;
     let who = stage.bench.kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"], &[]);
     let force = json!({"spec": {"control": {"force": {"by": who.trim()}}}}).to_string();
     stage.bench.kubectl(&["-n", &stage.ns.name, "patch", "dop", "forced", "--type=merge", "-p", &force], &[]);
-    assert_succeeded(&stage.end("forced", 60).await);
+    assert_succeeded(&stage.end("forced").await);
     let told: Vec<String> = stage.journal("forced").into_iter().map(|(_, b)| b.because).collect();
     assert!(told.iter().any(|b| b.contains("1 files are lost, as ")), "{told:?}");
     assert_eq!(stage.mounts().await, []);

@@ -21,21 +21,19 @@ use std::time::Duration;
 const VICTIM: &str = "e2e-outages";
 
 /// Waits until something is true of the engine.
-async fn until<F: Future<Output = bool>>(seconds: u64, what: &str, mut holds: impl FnMut() -> F) {
+async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let poll = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(seconds), poll)
-        .await
-        .unwrap_or_else(|_| panic!("not in {seconds} s: {what}"));
+    tokio::time::timeout(cluster::LIMIT, poll).await.unwrap_or_else(|_| panic!("not: {what}"));
 }
 
 /// Waits until this many workers are live.
 async fn until_live(stage: &Stage, count: usize) {
     let engine = &stage.engine;
-    until(90, "live workers", || async move {
+    until("live workers", || async move {
         engine
             .workers()
             .await
@@ -67,9 +65,9 @@ async fn a_master_that_crashes_while_it_looks_for_files_costs_time_and_nothing_e
     let before = tree.fingerprint();
     stage.start(&[]);
     stage.ask("survives", json!({"load": {"paths": [tree.path]}}), json!({"retryPolicy": {}})).await;
-    stage.until("survives", 60, |o| step_is(o, "loadingMetadata")).await;
+    stage.until("survives", |o| step_is(o, "loadingMetadata")).await;
     stage.alluxio.signal_master(0, "-KILL");
-    assert_succeeded(&stage.end("survives", 120).await);
+    assert_succeeded(&stage.end("survives").await);
     stage.assert_cached(&tree.path, 4_000).await;
     assert_eq!(tree.fingerprint(), before);
     stage.journal("survives");
@@ -86,15 +84,15 @@ async fn the_number_of_a_task_that_a_restarted_master_gave_to_another_is_not_our
     let asked = |o: &ratchet::api::DataOperation| {
         step_is(o, "loadingMetadata") && o.status.as_ref().is_some_and(|s| s.seq.0 >= 4)
     };
-    stage.until("misled", 60, asked).await;
+    stage.until("misled", asked).await;
     stage.controller.take().expect("it runs").kill();
-    let op = stage.until("misled", 1, |_| true).await;
+    let op = stage.until("misled", |_| true).await;
     assert!(asked(&op), "the controller was too fast: {:?}", op.status.map(|s| s.step));
     let state = serde_json::to_value(op.status.expect("a status").state).expect("a state");
     let task = state["load"]["loadingMetadata"]["task"].as_i64().expect("a task");
 
     stage.alluxio.signal_master(0, "-KILL");
-    until(120, "the master forgot the task", || async {
+    until("the master forgot the task", || async {
         matches!(stage.engine.metadata_sync_progress(SyncId(task)).await, Err(e) if e.category() == "not_found")
     })
     .await;
@@ -103,12 +101,12 @@ async fn the_number_of_a_task_that_a_restarted_master_gave_to_another_is_not_our
     while last.0 < task {
         last = stage.engine.start_metadata_sync(&other.path).await.expect("a sync");
     }
-    until(60, "the other's task ends", || async {
+    until("the other's task ends", || async {
         stage.engine.metadata_sync_progress(SyncId(task)).await.is_ok_and(|p| p.state == SyncState::Succeeded)
     })
     .await;
     stage.start(&[]);
-    assert_succeeded(&stage.end("misled", 120).await);
+    assert_succeeded(&stage.end("misled").await);
     stage.assert_cached(&tree.path, 3_000).await;
     stage.assert_free().await;
     stage.drop_cached(&[&tree]).await;
@@ -127,7 +125,7 @@ async fn a_master_whose_pod_is_replaced_during_a_load_goes_on_under_its_new_addr
     let old = stage.alluxio.masters.clone();
     stage.on_engine(&["delete", "pod", "alluxio-master-0", "--grace-period=0", "--force"]);
     let waits =
-        stage.until("moves", 60, |o| why(o).is_some_and(|(reason, _)| reason.starts_with("Engine"))).await;
+        stage.until("moves", |o| why(o).is_some_and(|(reason, _)| reason.starts_with("Engine"))).await;
     assert_eq!(waits.phase(), Some(Phase::Running));
     stage.on_engine(&["wait", "--for=condition=Ready", "pod/alluxio-master-0", "--timeout=90s"]);
 
@@ -137,7 +135,7 @@ async fn a_master_whose_pod_is_replaced_during_a_load_goes_on_under_its_new_addr
     let clusters: Api<CacheCluster> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
     let new = Patch::Merge(json!({"spec": {"attached": {"masters": stage.alluxio.masters}}}));
     clusters.patch(CACHE, &PatchParams::default(), &new).await.expect("its new address");
-    assert_succeeded(&stage.end("moves", 240).await);
+    assert_succeeded(&stage.end("moves").await);
     stage.assert_cached(&tree.path, 4_000).await;
     stage.journal("moves");
     stage.assert_free().await;
@@ -159,12 +157,10 @@ async fn a_master_that_hangs_holds_up_neither_a_delete_nor_the_controller() {
         .await
         .expect("cancelled");
     delete(&stage.admin, &stage.ns.name, "deleted").await;
-    let gone = wait_for(&stage.admin, &stage.ns.name, "deleted", Duration::from_secs(40), |op| {
-        op.is_none().then_some(())
-    });
+    let gone = wait_for(&stage.admin, &stage.ns.name, "deleted", |op| op.is_none().then_some(()));
     let gone = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(gone)).await;
     let told = condition(&stage, "UnfinishedOperation").await;
-    let waits = stage.until("cancelled", 5, |_| true).await;
+    let waits = stage.until("cancelled", |_| true).await;
     stage.alluxio.signal_master(0, "-CONT");
     assert!(gone.is_ok(), "the deleted operation is let go when its clean-up takes too long");
     assert_eq!(told, Some(("True".into(), "CleanupTimedOut".into())));
@@ -172,13 +168,13 @@ async fn a_master_that_hangs_holds_up_neither_a_delete_nor_the_controller() {
     assert!(why(&waits).is_some(), "it says what it waits for");
 
     // The engine answers again: what was asked for happens.
-    let op = stage.end("cancelled", 60).await;
+    let op = stage.end("cancelled").await;
     assert_eq!(op.phase(), Some(Phase::Cancelled), "{:#?}", op.status);
     let job = stage.engine.load_progress(&second.path).await.expect("a report");
     assert_ne!(job.state, LoadState::Running, "{job:?}");
     // The hold of the one that was let go does not stand in the way for ever.
     stage.load("next", &[&tree.path]).await;
-    assert_succeeded(&stage.end("next", 120).await);
+    assert_succeeded(&stage.end("next").await);
     stage.assert_cached(&tree.path, 4_000).await;
     stage.assert_free().await;
     assert!(stage.controller.as_mut().is_some_and(Replica::alive));
@@ -199,9 +195,9 @@ async fn a_master_that_stands_still_fails_a_load_by_its_stall_deadline_and_not_f
         .await;
     stage.until_job(&tree.path, |j| j.state == LoadState::Running).await;
     stage.alluxio.signal_master(0, "-STOP");
-    stage.until("stalls", 60, |o| step_is(o, "aborting")).await;
+    stage.until("stalls", |o| step_is(o, "aborting")).await;
     stage.alluxio.signal_master(0, "-CONT");
-    let sentence = assert_failed(&stage.end("stalls", 60).await, "Stalled");
+    let sentence = assert_failed(&stage.end("stalls").await, "Stalled");
     assert!(sentence.contains("5 s"), "{sentence}");
     let job = stage.engine.load_progress(&tree.path).await.expect("a report");
     assert_ne!(job.state, LoadState::Running, "{job:?}");
@@ -219,14 +215,14 @@ async fn a_load_without_a_live_worker_waits_and_goes_on_when_there_is_one() {
     stage.on_engine(&["delete", "pods", "-l", "role=worker", "--grace-period=0", "--force"]);
     until_live(&stage, 0).await;
     stage.load("waits", &[&tree.path]).await;
-    let waits = stage.until_waiting("waits", 30, "NoLiveWorkers").await;
+    let waits = stage.until_waiting("waits", "NoLiveWorkers").await;
     let shown =
         || async { condition(&stage, "Ready").await.is_some_and(|(_, reason)| reason == "NoLiveWorkers") };
-    until(30, "the CacheCluster shows it", shown).await;
+    until("the CacheCluster shows it", shown).await;
     stage.on_engine(&["scale", "statefulset", "alluxio-worker", "--replicas=3"]);
     until_live(&stage, 3).await;
     assert_eq!(waits.phase(), Some(Phase::Running));
-    assert_succeeded(&stage.end("waits", 60).await);
+    assert_succeeded(&stage.end("waits").await);
     stage.assert_cached(&tree.path, 10).await;
     stage.assert_free().await;
     stage.drop_cached(&[&tree]).await;
@@ -255,7 +251,7 @@ async fn a_worker_that_was_just_decommissioned_does_not_make_a_load_succeed_with
         command.arg(cluster::script()).args(args).stdout(Stdio::null()).spawn().expect("it starts");
     until_live(&stage, 2).await;
     stage.ask("loads", json!({"load": {"paths": [tree.path]}}), json!({"retryPolicy": {}})).await;
-    let op = stage.end("loads", 120).await;
+    let op = stage.end("loads").await;
     let sums = stage.sums(&tree.path).await;
     let _ = leaving.kill();
     let _ = leaving.wait();
@@ -282,11 +278,11 @@ async fn with_three_masters_the_primary_may_die_at_any_step_of_a_load() {
         // The engine's own job fails while the workers look for the new primary: that costs attempts.
         let patient = json!({"retryPolicy": {"limit": 10, "backoffSeconds": 5, "maxBackoffSeconds": 15}});
         stage.ask(&name, json!({"load": {"paths": [tree.path]}}), patient).await;
-        stage.until(&name, 90, |o| step_is(o, step)).await;
+        stage.until(&name, |o| step_is(o, step)).await;
         let primary = stage.engine.primary().await.expect("a primary");
         let ordinal = stage.alluxio.masters.iter().position(|m| *m == primary).expect("one of ours");
         stage.alluxio.signal_master(ordinal, "-KILL");
-        assert_succeeded(&stage.end(&name, 180).await);
+        assert_succeeded(&stage.end(&name).await);
         stage.assert_cached(&tree.path, u64::try_from(files).expect("few")).await;
         assert!(stage.journal(&name).len() < 40, "{}", stage.ratchet("history", &name, &[]));
         // Who leads then is the quorum's business; the one that was killed may be back in time to be elected again.

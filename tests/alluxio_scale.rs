@@ -5,93 +5,18 @@
 mod cluster;
 
 use cluster::ground::*;
-use kube::api::ListParams;
-use ratchet::api::{DataOperation, OperationJournal};
+use cluster::writer::*;
+use ratchet::api::DataOperation;
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::spec::ArmSpec;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use serde_json::json;
 use std::time::Duration;
 
-/// A cache whose clients write into the cache alone, and hear of workers that often.
-fn written_to(workers: usize, refresh: &str) -> Value {
-    json!({
-        "workers": {"replicas": workers},
-        "proxies": {"replicas": 1},
-        "properties": {
-            "alluxio.proxy.s3.writetype": "MUST_CACHE",
-            "alluxio.user.worker.list.refresh.interval": refresh,
-            "alluxio.user.block.write.location.policy.class":
-                "alluxio.client.block.policy.RoundRobinPolicy",
-        },
-    })
-}
-
-/// A client that writes one object after the other until it is stopped. What was accepted is kept.
-struct Writer {
-    stop: Arc<AtomicBool>,
-    accepted: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
-    thread: std::thread::JoinHandle<usize>,
-}
-
-impl Writer {
-    fn start(proxy: String) -> Self {
-        let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let (stopped, written) = (Arc::clone(&stop), Arc::clone(&accepted));
-        let thread = std::thread::spawn(move || {
-            let mut refused = 0;
-            for i in 0_usize.. {
-                if stopped.load(Ordering::Relaxed) {
-                    break;
-                }
-                let bytes: Vec<u8> =
-                    (0..50_000).map(|j| u8::try_from((i * 17 + j * 3) % 251).expect("a byte")).collect();
-                let path = format!("/api/v1/s3/bucket/o{i}");
-                if put(&proxy, &path, &bytes) {
-                    let written: &Mutex<BTreeMap<String, Vec<u8>>> = &written;
-                    written.lock().expect("no panic").insert(path, bytes);
-                } else {
-                    refused += 1;
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            refused
-        });
-        Self { stop, accepted, thread }
-    }
-
-    fn stop(self) -> (BTreeMap<String, Vec<u8>>, usize) {
-        self.stop.store(true, Ordering::Relaxed);
-        let refused = self.thread.join().expect("it wrote");
-        (self.accepted.lock().expect("no panic").clone(), refused)
-    }
-}
-
 async fn scale_ins(ground: &Ground) -> Vec<DataOperation> {
-    let all = ground.api::<DataOperation>().list(&ListParams::default()).await.expect("listed").items;
-    let mut all: Vec<_> =
-        all.into_iter().filter(|o| matches!(o.spec.operation, ArmSpec::ScaleIn(_))).collect();
+    let all = operations(ground).await.into_iter();
+    let mut all: Vec<_> = all.filter(|o| matches!(o.spec.operation, ArmSpec::ScaleIn(_))).collect();
     all.sort_by_key(|o| o.metadata.creation_timestamp.clone());
     all
-}
-
-/// What happened to the operations of a cache, from their sealed journals.
-async fn story(ground: &Ground) -> Vec<String> {
-    let all = ground.api::<OperationJournal>().list(&ListParams::default()).await.expect("listed").items;
-    let mut told = Vec::new();
-    for journal in &all {
-        let journal = serde_json::to_value(journal).expect("JSON");
-        for entry in journal["spec"]["entries"].as_array().into_iter().flatten() {
-            let body = entry["body"].as_str().unwrap_or_default();
-            let body: Value = serde_json::from_str(body).expect("JSON");
-            let word = |name: &str| entry[name].as_str().unwrap_or_default();
-            told.push(format!("{} {} {}", word("at"), word("event"), body["because"]));
-        }
-    }
-    told.sort();
-    told
 }
 
 /// Waits until the newest scale-in is as wanted.
@@ -101,7 +26,7 @@ async fn until_scale_in(
     wanted: impl Fn(&DataOperation) -> bool,
 ) -> DataOperation {
     let mut last = None;
-    for _ in 0..900 {
+    for _ in 0..cluster::POLLS {
         last = scale_ins(ground).await.pop();
         if let Some(op) = last.as_ref().filter(|o| wanted(o)) {
             return op.clone();
@@ -109,15 +34,6 @@ async fn until_scale_in(
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("not {what}: {:#?}", last.and_then(|o| o.status))
-}
-
-fn step(op: &DataOperation) -> &str {
-    op.status.as_ref().map_or("", |s| s.step.as_str())
-}
-
-fn waits(op: &DataOperation) -> String {
-    let waits = op.status.as_ref().and_then(|s| s.waiting_on.as_ref());
-    waits.map(|w| format!("{}: {}", w.reason, w.message)).unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,24 +79,6 @@ async fn a_scale_in_loses_nothing_of_a_client_that_never_stops_writing() {
     kubectl(&["delete", "cachecluster/cache", "--timeout=120s"]);
     gone(&ground, kubectl).await;
     drop(running);
-}
-
-/// Objects that only the cache has, all of them readable.
-fn write(proxy: &str, from: usize, to: usize) -> BTreeMap<String, Vec<u8>> {
-    let object = |i: usize| {
-        let bytes: Vec<u8> =
-            (0..50_000).map(|j| u8::try_from((i * 13 + j * 7) % 251).expect("a byte")).collect();
-        let path = format!("/api/v1/s3/bucket/w{i}");
-        assert!(put(proxy, &path, &bytes), "{path} is accepted");
-        (path, bytes)
-    };
-    (from..to).map(object).collect()
-}
-
-fn readable(proxy: &str, objects: &BTreeMap<String, Vec<u8>>) {
-    for (path, bytes) in objects {
-        assert!(read(proxy, path).is_some_and(|b| b == *bytes), "{path} differs");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,7 +230,9 @@ async fn row_49_nothing_can_be_created_in_a_namespace_that_is_terminating() {
 async fn row_19_somebody_who_edits_all_the_time_starves_nobody() {
     let Some(stage) = Stage::new("cas-edits").await else { return };
     stage.engine.world().job_takes = 3;
-    let controller = stage.controller().await;
+    // An intent is left behind where its effect cannot be sent in time; a label is no reason.
+    let patient = ratchet::controller::Config { send_for_ms: 60_000, ..Stage::config() };
+    let controller = stage.controller_with(patient).await;
     stage.load("op", "/data", json!({})).await;
     let api: Api<DataOperation> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
     let busy = tokio::spawn(async move {

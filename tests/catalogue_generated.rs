@@ -6,7 +6,8 @@
 
 mod cluster;
 
-use cluster::stage::{LIMIT, Stage};
+use cluster::LIMIT;
+use cluster::stage::Stage;
 use futures::StreamExt as _;
 use kube::Error;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};

@@ -45,7 +45,7 @@ async fn until(
 ) -> DatasetStatus {
     let api = api(stage);
     let mut last = None;
-    for _ in 0..600 {
+    for _ in 0..cluster::POLLS {
         last = api.get(name).await.expect("readable").status;
         if let Some(status) = last.as_ref().filter(|s| wanted(s)) {
             return status.clone();

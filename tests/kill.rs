@@ -224,7 +224,7 @@ impl Life<'_> {
         };
         first.kill();
         let second = killed.then(|| Replica::start(&stage.bench, &stage.ns.name, &QUICK));
-        let op = stage.end(name, 60).await;
+        let op = stage.end(name).await;
         assert_succeeded(&op);
         assert!(status_says(&op, "succeeded"));
         stage.assert_free().await;
@@ -331,7 +331,7 @@ async fn two_controllers_without_a_lease_do_each_of_fifty_loads_once() {
     let mut writers = BTreeSet::new();
     for (i, tree) in trees.iter().enumerate() {
         let name = format!("load-{i}");
-        assert_succeeded(&stage.end(&name, 120).await);
+        assert_succeeded(&stage.end(&name).await);
         stage.assert_cached(&tree.path, 2).await;
         let journal = stage.journal(&name);
         let tokens: BTreeSet<_> =
@@ -358,10 +358,10 @@ async fn a_controller_that_is_told_to_end_in_the_middle_ends_in_order_and_anothe
     stage.until_job(&tree.path, |j| j.state == LoadState::Running).await;
     let status = stage.controller.take().expect("it runs").terminate();
     assert_eq!(status.code(), Some(0), "{status}");
-    let left = stage.until("long", 1, |o| o.phase().is_some()).await;
+    let left = stage.until("long", |o| o.phase().is_some()).await;
     assert_eq!(left.phase(), Some(Phase::Running), "it was in the middle");
     stage.start(&QUICK);
-    assert_succeeded(&stage.end("long", 90).await);
+    assert_succeeded(&stage.end("long").await);
     stage.assert_cached(&tree.path, 2_000).await;
     assert!(intents(&stage.journal("long"), submits) <= 2);
     stage.assert_free().await;

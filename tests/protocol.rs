@@ -192,13 +192,14 @@ fn provoked(mutation: Mutation, seed: u64) -> Plan {
             let happenings = vec![(0, Happening::Lag(1, lag, 20_000)), (at, Happening::EditCluster(edit))];
             Plan { managed: true, ..scene(seed, Vec::new(), happenings) }
         }
-        // A deadline passes while nobody knows yet what became of the write.
+        // A writer dies and a deadline passes while nobody knows yet what became of the write.
         Mutation::EndWithoutFence => {
             let mut more = asked("scaleOut", Vec::new());
             more.spec["operation"] = serde_json::json!({"scaleOut": {"workers": 3}});
             more.spec["deadlineSeconds"] = serde_json::json!(2);
             let api = Weather { late: 250, ..Weather::CALM };
-            Plan { managed: true, api, ..scene(seed, vec![later(20_000, 0, more)], Vec::new()) }
+            let dies = (20_200 + seed * 211 % 3_000, Happening::Crash(0, 30_000));
+            Plan { managed: true, api, ..scene(seed, vec![later(20_000, 0, more)], vec![dies]) }
         }
         // A client writes all the time, and hears of a worker that leaves in a while; a master that starts anew knows nobody.
         Mutation::LowerBeforeDrain | Mutation::SkipSecondList | Mutation::GoneFromOneRead => {
@@ -208,6 +209,14 @@ fn provoked(mutation: Mutation, seed: u64) -> Plan {
             let happenings = if mutation == Mutation::GoneFromOneRead { vec![restart] } else { Vec::new() };
             let scene = scene(seed, vec![later(20_000, 0, fewer)], happenings);
             Plan { managed: true, writes: true, calm_ms: 60_000, ..scene }
+        }
+        // A master that starts anew while a worker is out of use.
+        Mutation::LetItServe => {
+            let mut aside = asked("decommission", Vec::new());
+            aside.spec["operation"] = serde_json::json!({"decommission": {"numbers": [1]}});
+            let restart = (70_000 + seed * 1_131 % 20_000, Happening::PodGone("cache-master-0"));
+            let scene = scene(seed, vec![later(20_000, 0, aside)], vec![restart]);
+            Plan { managed: true, calm_ms: 100_000, ..scene }
         }
         _ => Plan::of(seed),
     };

@@ -4,8 +4,9 @@
 
 mod cluster;
 
+use cluster::LIMIT;
 use cluster::faults::{Fault, Faults};
-use cluster::stage::{LIMIT, Stage};
+use cluster::stage::Stage;
 use cluster::{InProcess, Replica, create, operation};
 use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;

@@ -10,7 +10,7 @@
 
 mod simulation;
 
-use simulation::{DATASETS_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, Report, SCALED_FROM, run};
+use simulation::{DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, Report, SCALED_FROM, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +28,8 @@ const EDITED: std::ops::Range<u64> = DATASETS_FROM..DATASETS_FROM + 60;
 const MANAGED: std::ops::Range<u64> = MANAGED_FROM..MANAGED_FROM + 60;
 /// And of those whose cache gets more workers.
 const SCALED: std::ops::Range<u64> = SCALED_FROM..SCALED_FROM + 60;
+/// And of those whose workers are taken out of use and brought back.
+const MAINTAINED: std::ops::Range<u64> = MAINTAINED_FROM..MAINTAINED_FROM + 60;
 
 /// Seeds that once showed something, in the controller or in those who judge it. They belong to the corpus.
 const FOUND: [u64; 34] = [
@@ -132,7 +134,7 @@ fn main() {
     let (next, sum) = (AtomicU64::new(0), Sum::default());
     let mut seeds: Vec<u64> = (arguments.from..arguments.from + arguments.seeds).collect();
     if arguments.corpus {
-        seeds.extend(MOUNTED.chain(EDITED).chain(MANAGED).chain(SCALED).chain(FOUND));
+        seeds.extend(MOUNTED.chain(EDITED).chain(MANAGED).chain(SCALED).chain(MAINTAINED).chain(FOUND));
     }
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {

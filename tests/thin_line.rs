@@ -6,7 +6,6 @@ use cluster::fake::FakeEngine;
 use cluster::{Bench, InProcess, cluster as cache, create, load, settled};
 use ratchet::api::DataOperation;
 use ratchet_state_machine::machine::Phase;
-use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_load_becomes_an_operation_that_succeeds_and_settles() {
@@ -17,7 +16,7 @@ async fn a_data_load_becomes_an_operation_that_succeeds_and_settles() {
     let admin = bench.client("admin").await;
     create(&admin, &ns.name, &cache(&ns.name, "cache", &["fake:1"], "NoSasl")).await;
     let dl = create(&admin, &ns.name, &load(&ns.name, "warm", "cache", &["/data"])).await;
-    let done: DataOperation = settled(&admin, &ns.name, &dl.operation_name(), Duration::from_secs(30)).await;
+    let done: DataOperation = settled(&admin, &ns.name, &dl.operation_name()).await;
     assert_eq!(done.phase(), Some(Phase::Succeeded));
     assert_eq!(engine.path("/data").submits, 1);
     controller.stop().await;

@@ -41,7 +41,7 @@ fn datasets(stage: &Stage) -> Api<Dataset> {
 
 async fn until(stage: &Stage, what: &str, wanted: impl Fn(&DatasetStatus) -> bool) -> DatasetStatus {
     let mut last = None;
-    for _ in 0..600 {
+    for _ in 0..cluster::POLLS {
         last = datasets(stage).get("data").await.expect("readable").status;
         if let Some(status) = last.as_ref().filter(|s| wanted(s)) {
             return status.clone();
@@ -72,7 +72,7 @@ async fn pod(stage: &Stage, namespace: &str) {
         "containers": [{"name": "c", "image": "none", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": true}}]}});
     let pod: Pod = serde_json::from_value(pod).unwrap();
-    for _ in 0..100 {
+    for _ in 0..cluster::POLLS {
         // The namespace's service account comes a moment after it.
         match pods.create(&PostParams::default(), &pod).await {
             Ok(_) => return,

@@ -8,26 +8,34 @@
 //! What decides is the value of the spec that was acted upon last, never that the cache differs from the spec: an
 //! operation that failed, or that somebody asked for by hand, is not undone or tried again by itself. As with Datasets the
 //! status names the operation before it is created. One that a newer edit overtakes is cancelled; past its irreversible
-//! point it goes on to its end, and then the newer edit is acted upon.
+//! point it goes on to its end, and then the newer edit is acted upon. Workers that are out of use are kept so by operations
+//! too.
 
-use super::{Stage, owner, show};
+use super::facts::Seen;
+use super::{Stage, members, owner, show};
 use crate::api::cluster::CacheClusterStatus;
-use crate::api::managed::{Facet, Managed};
+use crate::api::managed::{Facet, Managed, Revision};
 use crate::api::{CacheCluster, DataOperation};
 use crate::cache::Key;
 use crate::controller::reply::Reply;
+use crate::controller::teeth::Mutation;
 use crate::controller::write;
 use crate::controller::{Ctx, cluster};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use ratchet_state_machine::ids::hash;
 use ratchet_state_machine::machine::Phase;
-use ratchet_state_machine::spec::{ArmSpec, Control, OperationSpec, ScaleInSpec, ScaleOutSpec};
+use ratchet_state_machine::setup::Engine;
+use ratchet_state_machine::spec::{
+    ArmSpec, Control, DecommissionSpec, OperationSpec, ScaleInSpec, ScaleOutSpec,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The number of workers.
 pub const WORKERS: &str = "workers";
+/// Workers that are out of use and have to stay so.
+pub const OUT_OF_USE: &str = "outOfUse";
 /// Phase of a facet whose operation is noted and not known to be there yet.
 pub const CREATING: &str = "Creating";
 /// Phase of a facet whose operation somebody deleted before its end was seen.
@@ -128,9 +136,58 @@ pub async fn follow(
     create(ctx, cluster, &next.operation, arm(&next.operation, managed.workers.replicas), false).await
 }
 
-/// Part of the name of an operation that makes the workers more, or fewer.
+/// Has workers that are out of use and serve all the same taken out of use again: the engine forgets it, with its master at
+/// the latest. Where that failed on a revision, a person decides what comes next.
+pub async fn keep_out(
+    ctx: &Ctx,
+    cluster: &Arc<CacheCluster>,
+    revision: &Revision,
+    seen: &Seen,
+    stage: Stage,
+) -> Option<Duration> {
+    let facet = facet(&seen.status, OUT_OF_USE);
+    let op = operation(ctx, cluster, &facet);
+    if op.is_none() && facet.phase == CREATING {
+        let numbers = facet.handled.split_once('@').map_or("", |(numbers, _)| numbers);
+        let numbers = numbers.split(',').filter_map(|n| n.parse().ok()).collect();
+        let arm = ArmSpec::Decommission(DecommissionSpec { numbers, only_if_out_of_use: true });
+        return create(ctx, cluster, &facet.operation, arm, false).await;
+    }
+    let told = matches!(seen.facts.engine, Engine::Serves { .. }) && seen.facts.unclaimed.is_none();
+    let serving = serving_out(cluster, &seen.status);
+    if stage != Stage::Ready || !told || serving.is_empty() || ctx.broken(Mutation::LetItServe) {
+        return None;
+    }
+    // As many as fit into the status; the others are next.
+    let numbers: Vec<String> = serving.iter().take(8).map(i32::to_string).collect();
+    let handled = format!("{}@{}", numbers.join(","), revision.number);
+    let phase = op.and_then(|o| o.phase()).map_or_else(|| facet.phase.clone(), |p| p.name().to_owned());
+    let at_work = !facet.operation.is_empty() && phase != GONE && !is_over(&phase);
+    let given_up = facet.handled == handled && phase != "Succeeded";
+    if at_work || given_up || show::changing(ctx, cluster) {
+        return None;
+    }
+    tracing::info!(cluster = owner(cluster).name, workers = handled, "out of use, and serving again");
+    let mut next = Facet { name: OUT_OF_USE.into(), handled, phase: CREATING.into(), ..Facet::default() };
+    // Nothing but this note is taken over from what was seen: the rest is shown in its own time.
+    let mut noted = cluster.status.clone().unwrap_or_default();
+    next.operation = name(cluster, &next, KEEP, noted.handled);
+    noted.handled += 1;
+    noted.facets.retain(|f| f.name != OUT_OF_USE);
+    noted.facets.push(next);
+    Some(if cluster::show(ctx, cluster, &noted).await { Duration::ZERO } else { Duration::from_millis(200) })
+}
+
+/// Workers that are out of use by the revision and serve all the same.
+pub fn serving_out(cluster: &CacheCluster, status: &CacheClusterStatus) -> Vec<i32> {
+    let out = status.revision.iter().flat_map(|r| r.out_of_use.iter().copied());
+    out.filter(|n| members::serves(&owner(cluster), status, *n)).collect()
+}
+
+/// Part of the name of an operation that makes the workers more, or fewer, or keeps some out of use.
 const OUT: &str = "scaleout";
 const IN: &str = "scalein";
+const KEEP: &str = "decommission";
 
 /// What an operation of this name does: whoever creates it need not know what the cache was like when it was noted.
 fn arm(name: &str, workers: i32) -> ArmSpec {

@@ -42,6 +42,9 @@ pub async fn gather(
     let managed = &revision.managed;
     let names = |what: &str, count: i32| render::numbered(owner, what, count);
     let workers = render::workers(owner, revision);
+    // One that is out of use for maintenance is not waited for.
+    let out = |pod: &&String| revision.out_of_use.iter().any(|n| render::worker_pod(owner, *n) == **pod);
+    let used: Vec<String> = workers.iter().filter(|w| !out(w)).cloned().collect();
     let masters = names("master", managed.masters.replicas);
     let master_pods = pods::of(ctx, owner, &masters);
     let worker_pods = pods::of(ctx, owner, &workers);
@@ -61,7 +64,7 @@ pub async fn gather(
             failed = verdict.phase == "Failed";
             unclaimed = Some((verdict.reason.to_owned(), verdict.message.clone()));
         }
-        told(&verdict, &status, owner, &workers)
+        told(&verdict, &status, owner, &used)
     };
     let root = match stage {
         Stage::CheckUnderStorage | Stage::PrepareUnderStorage => root(ctx, &now, managed).await,
@@ -91,7 +94,7 @@ pub async fn gather(
     let facts = Facts {
         objects: trouble.map(|t| (t.reason.to_owned(), t.message)),
         masters: part(&master_pods, &masters),
-        workers: without_others(ctx, owner, stage, &status, &workers, part(&worker_pods, &workers)),
+        workers: without_others(ctx, owner, stage, &status, &workers, part(&worker_pods, &used)),
         jobs,
         proxies: named("proxy", managed.proxies.replicas),
         engine,

@@ -7,7 +7,7 @@
 
 use super::render::{self, Owner};
 use super::{owner, pods, stage_of};
-use crate::api::cluster::Member;
+use crate::api::cluster::{CacheClusterStatus, Member};
 use crate::api::managed::Revision;
 use crate::api::{CacheCluster, DataOperation};
 use crate::cache::Key;
@@ -124,6 +124,7 @@ impl Seen {
             } else {
                 written(&self.revision, op.uid())
             },
+            out: self.revision.out_of_use.iter().copied().collect(),
             workers,
             set_up: self.set_up,
         }
@@ -293,6 +294,12 @@ fn known<'a>(owner: &Owner, info: &'a EngineInfo, number: i32) -> Option<&'a Mem
     let host = format!("{}:", render::worker_host(owner, &render::worker_pod(owner, number)));
     let entries = || info.members.iter().filter(|m| m.name.starts_with(&host));
     entries().find(|m| m.state == ACTIVE).or_else(|| entries().next())
+}
+
+/// Whether the cache said last that the worker of this number serves.
+pub(super) fn serves(owner: &Owner, status: &CacheClusterStatus, number: i32) -> bool {
+    let host = format!("{}:", render::worker_host(owner, &render::worker_pod(owner, number)));
+    status.members.iter().any(|m| m.state == ACTIVE && m.name.starts_with(&host))
 }
 
 /// Whether a set that is not there may be made: whoever knows an older revision would bring back what an operation has

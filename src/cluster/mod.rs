@@ -124,6 +124,9 @@ pub async fn reconcile(ctx: &Ctx, cluster: &Arc<CacheCluster>, managed: &Managed
         tidy::tidy(ctx, &owner, &revision, stage, &objects).await;
     }
     let seen = facts::gather(ctx, cluster, &owner, &revision, stage, trouble).await;
+    if let Some(wait) = edits::keep_out(ctx, cluster, &revision, &seen, stage).await {
+        return Some(wait);
+    }
     let decision = setup::decide(stage, &seen.facts);
     let next = match &decision {
         Decision::Move(event) => match stage.step(*event) {
@@ -185,6 +188,7 @@ async fn begin(ctx: &Ctx, cluster: &CacheCluster, managed: &Managed, number: i64
     status.revision = Some(Revision {
         number,
         workers: (0..managed.workers.replicas).collect(),
+        out_of_use: Vec::new(),
         managed: managed.clone(),
         by: None,
     });

@@ -20,9 +20,9 @@ use crate::controller::write::{self, Part};
 use crate::engine::{Call as EngineCall, Secrets, window_closed};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use ratchet_state_machine::drain::{Call, LeavingView, MASTER_KNOWS_MS, out_of_use_by};
+use ratchet_state_machine::drain::{Call, LeavingView};
 use ratchet_state_machine::effect::{Answer, Effect, Intent, Outcome, Receipt};
-use ratchet_state_machine::members::{Known, MAX_WORKERS, MembersView, Numbers, WorkerView};
+use ratchet_state_machine::members::{Known, MAX_WORKERS, MembersView, Numbers};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -101,7 +101,10 @@ async fn attempt(
         Err(outcome) => return Tried::Not(outcome),
     };
     // What guards these is the revision that they were decided on; what comes first may take longer than the window.
-    let guarded = matches!(intent.effect, Effect::RemoveWorkers { .. } | Effect::AddWorkers { .. });
+    let guarded = matches!(
+        intent.effect,
+        Effect::RemoveWorkers { .. } | Effect::AddWorkers { .. } | Effect::MarkWorkers { .. }
+    );
     if ctx.clock.instant() >= send_before && !guarded {
         return Tried::Not(window_closed());
     }
@@ -147,6 +150,7 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
         }
     };
     let there: Numbers = revision.workers.iter().copied().collect();
+    let mut out: Numbers = revision.out_of_use.iter().copied().collect();
     let workers = match &intent.effect {
         Effect::AddWorkers { add, at } => {
             if stage_of(&status) != Stage::Ready {
@@ -157,7 +161,17 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
         }
         Effect::RemoveWorkers { remove, at } => {
             decided_on(*at)?;
-            there.iter().filter(|n| !remove.contains(*n)).collect()
+            there.without(remove)
+        }
+        Effect::MarkWorkers { workers, out: true, at } => {
+            decided_on(*at)?;
+            out = out.with(workers);
+            there
+        }
+        Effect::MarkWorkers { workers, out: false, at } => {
+            decided_on(*at)?;
+            out = out.without(workers);
+            there
         }
         Effect::FenceMembers {} => there,
         Effect::ReplaceWorker { .. }
@@ -185,7 +199,9 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
     };
     let mut managed: Managed = revision.managed.clone();
     managed.workers.replicas = i32::try_from(workers.len()).unwrap_or(MAX_WORKERS);
-    Ok(Revision { number: revision.number + 1, workers: workers.iter().collect(), managed, by: Some(by) })
+    let out_of_use = out.among(&workers).iter().collect();
+    let (number, by) = (revision.number + 1, Some(by));
+    Ok(Revision { number, workers: workers.iter().collect(), out_of_use, managed, by })
 }
 
 /// The last look before workers are taken out: none of them serves, and nobody would miss what they have.
@@ -202,15 +218,8 @@ async fn nothing_is_lost(
     if let Some(why) = members.foreign {
         return Err(refused("NotDrained", why));
     }
-    let up = leaving.drain.master_up_ms >= MASTER_KNOWS_MS;
-    let out = |w: &&WorkerView| match &w.known {
-        Known::Serves => false,
-        Known::As(word) => out_of_use_by(word),
-        Known::No => up,
-    };
-    if let Some(not) = leaving.workers.iter().find(|w| !out(w)) {
-        let message = format!("worker {} is not known to be out of use any more", not.number);
-        return Err(refused("NotDrained", message));
+    if let Some((why, _)) = leaving.in_use() {
+        return Err(refused("NotDrained", why));
     }
     let stranded = &leaving.drain.stranded;
     if !stranded.none() && op.spec.control.force.is_none() {

@@ -9,6 +9,7 @@ use crate::api::{CacheCluster, DataOperation};
 use crate::cache::kinds::BY_TARGET;
 use crate::controller::{Ctx, cluster};
 use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::members::Numbers;
 use ratchet_state_machine::setup::{self, Decision, Engine, Facts, Stage};
 use ratchet_state_machine::spec::ArmSpec;
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub async fn write(
     }
     .into();
     status.masters = format!("{}/{}", facts.masters.ready, facts.masters.wanted);
-    status.workers = workers(&facts);
+    status.workers = workers(&facts, status.revision.as_ref());
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
     status.capabilities = Capability::managed(NOT_YET);
     if let Some(set_up) = &mut status.set_up
@@ -53,7 +54,12 @@ pub async fn write(
             SetUp { stage: stage.name().into(), since: conditions::time(ctx.clock.now()), ..set_up.clone() };
     }
     let mut wanted = stages(stage, wait.as_ref());
-    wanted.push(ready(stage, serves, facts.unclaimed.as_ref().or(wait.as_ref()), &facts));
+    wanted.push(ready(
+        stage,
+        serves,
+        facts.unclaimed.as_ref().or(wait.as_ref()),
+        &live(cluster, &facts, &status),
+    ));
     if status.revision.is_some() {
         edits::mirror(ctx, cluster, &mut status);
         wanted.push(not_applied(managed, &status));
@@ -65,12 +71,12 @@ pub async fn write(
 }
 
 /// Workers that serve, of those that shall be there.
-fn workers(facts: &Facts) -> String {
+fn workers(facts: &Facts, revision: Option<&Revision>) -> String {
     let live = match &facts.engine {
         Engine::Serves { workers_live } => *workers_live,
         Engine::Silent { .. } => 0,
     };
-    format!("{live}/{}", facts.workers.wanted)
+    format!("{live}/{}", facts.workers.wanted + revision.map_or(0, |r| r.out_of_use.len()))
 }
 
 /// A condition for each stage: done, under way with what it waits for, or not begun.
@@ -89,11 +95,24 @@ fn stages(stage: Stage, wait: Option<&(String, String)>) -> Vec<Wanted> {
     Stage::ALL.iter().filter(|s| **s != Stage::Ready).map(one).collect()
 }
 
-fn ready(stage: Stage, serves: bool, wait: Option<&(String, String)>, facts: &Facts) -> Wanted {
+/// How many workers live, and who is out of use.
+fn live(cluster: &CacheCluster, facts: &Facts, status: &CacheClusterStatus) -> String {
+    let out: Numbers = status.revision.iter().flat_map(|r| r.out_of_use.iter().copied()).collect();
+    let aside = if out.is_empty() { String::new() } else { format!("; out of use: {out}") };
+    let serving: Numbers = edits::serving_out(cluster, status).into_iter().collect();
+    let but = match edits::facet(status, edits::OUT_OF_USE) {
+        _ if serving.is_empty() => String::new(),
+        f if f.operation.is_empty() => format!("; worker {serving} serves all the same"),
+        f => format!("; worker {serving} serves all the same: {} is {}", f.operation, f.phase),
+    };
+    format!("{} workers live{aside}{but}", facts.workers.wanted)
+}
+
+fn ready(stage: Stage, serves: bool, wait: Option<&(String, String)>, live: &str) -> Wanted {
     let ready = stage == Stage::Ready && serves;
     match wait {
         Some((reason, message)) => Wanted::new(READY, ready, reason, message.as_str()),
-        None if ready => Wanted::new(READY, true, "Ready", format!("{} workers live", facts.workers.wanted)),
+        None if ready => Wanted::new(READY, true, "Ready", live),
         None => Wanted::new(READY, false, "Creating", format!("the set-up is at {stage}")),
     }
 }
@@ -175,7 +194,41 @@ pub fn updating(ctx: &Ctx, cluster: &CacheCluster) -> bool {
     let all = ctx.operations.by_index(&(BY_TARGET, format!("{}/{}", owner.namespace, owner.name)));
     let begun =
         |o: &DataOperation| matches!(o.phase(), Some(Phase::Running | Phase::Cancelling | Phase::Paused));
-    all.iter().any(|o| matches!(o.spec.operation, ArmSpec::ScaleOut(_) | ArmSpec::ScaleIn(_)) && begun(o))
+    all.iter().any(|o| of_members(&o.spec.operation) && begun(o))
+}
+
+/// Whether an operation that changes which members serve is under way, or comes next.
+pub fn changing(ctx: &Ctx, cluster: &CacheCluster) -> bool {
+    let owner = super::owner(cluster);
+    let all = ctx.operations.by_index(&(BY_TARGET, format!("{}/{}", owner.namespace, owner.name)));
+    // One that waits for a person, or for another operation, may do so for days.
+    let comes = |o: &DataOperation| match o.phase() {
+        Some(Phase::Running | Phase::RollingBack | Phase::Cancelling) | None => true,
+        Some(Phase::Queued) => !o.spec.control.suspend,
+        Some(
+            Phase::Pending
+            | Phase::AwaitingApproval
+            | Phase::Paused
+            | Phase::Stuck
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::RolledBack
+            | Phase::Cancelled,
+        ) => false,
+    };
+    all.iter().any(|o| of_members(&o.spec.operation) && comes(o))
+}
+
+/// Whether an operation is one that changes which members serve.
+fn of_members(arm: &ArmSpec) -> bool {
+    match arm {
+        ArmSpec::ScaleOut(_) | ArmSpec::ScaleIn(_) | ArmSpec::Decommission(_) | ArmSpec::Recommission(_) => {
+            true
+        }
+        ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Mount(_) | ArmSpec::Unmount(_) | ArmSpec::Sync(_) => {
+            false
+        }
+    }
 }
 
 /// Why no more may be done.

@@ -14,7 +14,7 @@ use ratchet_state_machine::effect::{
     Answer, Effect, EffectClass, EffectTraits, Intent, Outcome, Query, TreeView, Trouble, TroubleKind,
 };
 use ratchet_state_machine::journal::Record;
-use ratchet_state_machine::lifecycle::{halt_is_due, query};
+use ratchet_state_machine::lifecycle::{asks, halt_is_due, query};
 use ratchet_state_machine::lock::{Blocker, Lock, Request};
 use ratchet_state_machine::machine::Phase;
 use ratchet_state_machine::observation::{
@@ -177,7 +177,7 @@ pub async fn observe(
     };
     if let Some(question) = query(&op.spec, &record.folded)
         && intent != IntentView::Sendable
-        && (seen.outcome.is_none() || halt_is_due(&record.folded))
+        && asks(&record.folded, seen.outcome.is_some())
     {
         seen.answer = Some(match &around.engine {
             _ if question == Query::Members => cluster::members::answer(ctx, op, around).await,

@@ -47,6 +47,7 @@ pub async fn of(ctx: &Ctx, op: &DataOperation, effect: &Effect) -> Result<Secret
         | Effect::Free { .. }
         | Effect::AddWorkers { .. }
         | Effect::RemoveWorkers { .. }
+        | Effect::MarkWorkers { .. }
         | Effect::ReplaceWorker { .. }
         | Effect::OnWorkers { .. }
         | Effect::FenceMembers {}

@@ -66,11 +66,13 @@ pub enum Mutation {
     SkipSecondList,
     /// A worker that the cache does not know at one look counts as out of use.
     GoneFromOneRead,
+    /// A worker that is out of use and serves again is left alone.
+    LetItServe,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::KeepAttempt,
         Self::ActBeforeIntent,
         Self::SendLate,
@@ -100,6 +102,7 @@ impl Mutation {
         Self::LowerBeforeDrain,
         Self::SkipSecondList,
         Self::GoneFromOneRead,
+        Self::LetItServe,
     ];
 }
 

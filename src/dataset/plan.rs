@@ -106,7 +106,9 @@ pub fn operation_name(dataset: &str, uid: &str, handled: i64, due: &Due) -> Stri
         | ArmSpec::Load(_)
         | ArmSpec::Free(_)
         | ArmSpec::ScaleOut(_)
-        | ArmSpec::ScaleIn(_) => "unmount",
+        | ArmSpec::ScaleIn(_)
+        | ArmSpec::Decommission(_)
+        | ArmSpec::Recommission(_) => "unmount",
     };
     let digest =
         hash(&[uid.as_bytes(), due.path.as_bytes(), due.value.as_bytes(), handled.to_string().as_bytes()]);
@@ -152,7 +154,9 @@ mod tests {
                 | ArmSpec::Free(_)
                 | ArmSpec::Sync(_)
                 | ArmSpec::ScaleOut(_)
-                | ArmSpec::ScaleIn(_) => "?".into(),
+                | ArmSpec::ScaleIn(_)
+                | ArmSpec::Decommission(_)
+                | ArmSpec::Recommission(_) => "?".into(),
             });
             status.mounts.retain(|m| m.path != due.path);
             status.mounts.push(MountStatus { path: due.path, handled: due.value, ..MountStatus::default() });

@@ -4,7 +4,7 @@
 //! 2.9.6). So bytes that only the cache has are looked for twice: before, where they lie on a worker that leaves, and
 //! after, where nobody is known to have them and a worker that leaves says that it does.
 
-use crate::members::{Numbers, WorkerView};
+use crate::members::{Known, Numbers, WorkerView};
 use serde::{Deserialize, Serialize};
 
 /// A master that is at work for this time, in milliseconds, knows whoever registers by himself.
@@ -130,6 +130,21 @@ pub struct LeavingView {
     pub drain: DrainView,
     /// Time after which every client knows that they are not to be used any more, in milliseconds.
     pub refresh_ms: i64,
+}
+
+impl LeavingView {
+    /// The first of them that is not known to be out of use, in words, and whether the engine says that it may be used:
+    /// whoever is not known yet may be about to register.
+    #[must_use]
+    pub fn in_use(&self) -> Option<(String, bool)> {
+        let known = self.drain.master_up_ms >= MASTER_KNOWS_MS;
+        self.workers.iter().find_map(|w| match &w.known {
+            Known::Serves => Some((format!("worker {} serves still", w.number), true)),
+            Known::No if !known => Some((format!("worker {} is not known to the cache", w.number), false)),
+            Known::As(word) if !out_of_use_by(word) => Some((format!("worker {} is {word}", w.number), true)),
+            Known::No | Known::As(_) => None,
+        })
+    }
 }
 
 /// Which workers go when only their number is given.

@@ -77,6 +77,15 @@ pub enum Effect {
         /// Number of the revision that this was decided on: another one is refused.
         at: i64,
     },
+    /// Note in the revision that workers are out of use, or not any more (as `AddWorkers`). A repeat finds its token there.
+    MarkWorkers {
+        /// Which.
+        workers: Numbers,
+        /// They are out of use from now on.
+        out: bool,
+        /// Number of the revision that this was decided on: another one is refused.
+        at: i64,
+    },
     /// Let a worker's pod be made anew: evict the pod of this uid. A repeat finds another uid, or none.
     ReplaceWorker {
         /// Its number.
@@ -108,6 +117,7 @@ impl Effect {
             | Self::Unmount { path } => path,
             Self::AddWorkers { .. }
             | Self::RemoveWorkers { .. }
+            | Self::MarkWorkers { .. }
             | Self::ReplaceWorker { .. }
             | Self::OnWorkers { .. }
             | Self::FenceMembers {} => return None,
@@ -121,6 +131,7 @@ impl Effect {
         match self {
             Self::AddWorkers { .. }
             | Self::RemoveWorkers { .. }
+            | Self::MarkWorkers { .. }
             | Self::ReplaceWorker { .. }
             | Self::FenceMembers {} => true,
             Self::OnWorkers { .. }
@@ -146,6 +157,7 @@ impl Effect {
             Self::OnWorkers { call, .. } => call.stops(),
             Self::AddWorkers { .. }
             | Self::RemoveWorkers { .. }
+            | Self::MarkWorkers { .. }
             | Self::LoadMetadata { .. }
             | Self::SubmitLoad { .. }
             | Self::Free { .. }
@@ -170,6 +182,7 @@ impl Effect {
             Self::AddWorkers { .. } => "addWorkers",
             Self::FenceMembers {} => "fenceMembers",
             Self::RemoveWorkers { .. } => "removeWorkers",
+            Self::MarkWorkers { .. } => "markWorkers",
             Self::ReplaceWorker { .. } => "replaceWorker",
             Self::OnWorkers { call, .. } => call.name(),
         }

@@ -138,6 +138,8 @@ impl Request {
             ArmSpec::Sync(_) => ("sync", Mode::Shared),
             ArmSpec::ScaleOut(_) => ("scaleOut", Mode::Exclusive),
             ArmSpec::ScaleIn(_) => ("scaleIn", Mode::Exclusive),
+            ArmSpec::Decommission(_) => ("decommission", Mode::Exclusive),
+            ArmSpec::Recommission(_) => ("recommission", Mode::Exclusive),
         };
         Self {
             uid: uid.into(),

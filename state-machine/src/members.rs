@@ -53,6 +53,18 @@ impl Numbers {
     pub fn with(&self, more: &Self) -> Self {
         self.iter().chain(more.iter()).collect()
     }
+
+    /// These but not those.
+    #[must_use]
+    pub fn without(&self, less: &Self) -> Self {
+        self.iter().filter(|n| !less.contains(*n)).collect()
+    }
+
+    /// Those of them that are among others too.
+    #[must_use]
+    pub fn among(&self, others: &Self) -> Self {
+        self.iter().filter(|n| others.contains(*n)).collect()
+    }
 }
 
 impl FromIterator<i32> for Numbers {
@@ -169,7 +181,7 @@ pub enum Written {
     /// Nothing.
     #[default]
     Nothing,
-    /// Workers were added, or taken out.
+    /// Workers were added, taken out or marked.
     Changed,
     /// The fence was raised: nothing that was sent before can land any more.
     Fenced,
@@ -186,6 +198,8 @@ pub struct MembersView {
     pub revision: i64,
     /// What this operation has written last.
     pub written: Written,
+    /// Those of the revision that are to be out of use.
+    pub out: Numbers,
     /// Those of the revision.
     pub workers: Vec<WorkerView>,
 }

@@ -142,7 +142,9 @@ impl MountTable {
             | ArmSpec::Free(_)
             | ArmSpec::Sync(_)
             | ArmSpec::ScaleOut(_)
-            | ArmSpec::ScaleIn(_) => return Ok(None),
+            | ArmSpec::ScaleIn(_)
+            | ArmSpec::Decommission(_)
+            | ArmSpec::Recommission(_) => return Ok(None),
         };
         let below = self.below(path);
         match below.first() {

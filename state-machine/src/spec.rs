@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod members;
 mod mount;
-pub use members::{ScaleInSpec, ScaleOutSpec};
+pub use members::{DecommissionSpec, RecommissionSpec, ScaleInSpec, ScaleOutSpec};
 pub use mount::{
     MountOption, MountSpec, SecretKey, UnmountSpec, ValueFrom, WhenInUse, names_credential, same_uri,
     uris_overlap,
@@ -88,6 +88,10 @@ pub enum ArmSpec {
     ScaleOut(ScaleOutSpec),
     /// Take workers out of a managed cache, and lose nothing with them.
     ScaleIn(ScaleInSpec),
+    /// Take workers of a managed cache out of use for maintenance, lose nothing, and keep them out of use.
+    Decommission(DecommissionSpec),
+    /// Bring them back.
+    Recommission(RecommissionSpec),
 }
 
 /// Arguments of `load`.
@@ -329,7 +333,7 @@ impl OperationSpec {
             }
             ArmSpec::Mount(m) => m.problems(),
             ArmSpec::Unmount(u) => u.problems(),
-            ArmSpec::ScaleOut(_) => Vec::new(),
+            ArmSpec::ScaleOut(_) | ArmSpec::Decommission(_) | ArmSpec::Recommission(_) => Vec::new(),
             ArmSpec::ScaleIn(s) => s.problems(),
         };
         for (i, a) in paths.iter().enumerate() {
@@ -354,7 +358,7 @@ impl ArmSpec {
             Self::Sync(s) => &s.paths,
             Self::Mount(m) => std::slice::from_ref(&m.path),
             Self::Unmount(u) => std::slice::from_ref(&u.path),
-            Self::ScaleOut(_) | Self::ScaleIn(_) => &[],
+            Self::ScaleOut(_) | Self::ScaleIn(_) | Self::Decommission(_) | Self::Recommission(_) => &[],
         }
     }
 
@@ -367,7 +371,9 @@ impl ArmSpec {
             | Self::Mount(_)
             | Self::Sync(_)
             | Self::ScaleOut(_)
-            | Self::ScaleIn(_) => true,
+            | Self::ScaleIn(_)
+            | Self::Decommission(_)
+            | Self::Recommission(_) => true,
             Self::Unmount(u) => matches!(u.when_in_use, WhenInUse::Wait),
         }
     }
@@ -381,7 +387,9 @@ impl ArmSpec {
             | Self::Unmount(_)
             | Self::Sync(_)
             | Self::ScaleOut(_)
-            | Self::ScaleIn(_) => Vec::new(),
+            | Self::ScaleIn(_)
+            | Self::Decommission(_)
+            | Self::Recommission(_) => Vec::new(),
             Self::Mount(m) => m.secrets().collect(),
         }
     }

@@ -5,6 +5,7 @@ pub mod engine;
 pub mod model;
 pub mod world;
 
+use crate::decision::Decision;
 use crate::effect::{Effect, Intent, JobState, JobView};
 use crate::ids::{Fence, Nonce, PlanHash, Seq, Token, WriterId};
 use crate::journal::{self, Signature};
@@ -12,6 +13,8 @@ use crate::lifecycle::step::{During, Shared, Step};
 use crate::lifecycle::{Change, Failure, Folded};
 use crate::observation::{LockView, Observation, Target};
 use crate::operation::arm::Arm;
+use crate::operation::decommission::Decommission;
+use crate::operation::recommission::Recommission;
 use crate::operation::scale_in::ScaleIn;
 use crate::operation::scale_out::ScaleOut;
 use crate::operation::sync::Sync;
@@ -92,6 +95,19 @@ pub fn scale_out(workers: i32) -> OperationSpec {
 /// A scale-in to so many.
 pub fn scale_in(workers: i32) -> OperationSpec {
     spec(ArmSpec::ScaleIn(crate::spec::ScaleInSpec::to(workers)))
+}
+
+/// A decommission of these.
+pub fn decommission(numbers: &[i32]) -> OperationSpec {
+    spec(ArmSpec::Decommission(crate::spec::DecommissionSpec {
+        numbers: numbers.to_vec(),
+        only_if_out_of_use: false,
+    }))
+}
+
+/// A recommission of these.
+pub fn recommission(numbers: &[i32]) -> OperationSpec {
+    spec(ArmSpec::Recommission(crate::spec::RecommissionSpec { numbers: numbers.to_vec() }))
 }
 
 /// Arguments of a mount without options.
@@ -182,6 +198,7 @@ pub fn effects() -> Vec<Effect> {
         Effect::AddWorkers { add: (0..256).step_by(2).collect(), at: i64::MAX },
         Effect::FenceMembers {},
         Effect::RemoveWorkers { remove: (0..256).step_by(2).collect(), at: i64::MAX },
+        Effect::MarkWorkers { workers: (0..256).step_by(2).collect(), out: false, at: i64::MAX },
         Effect::ReplaceWorker { worker: 255, uid: "u".repeat(36) },
         Effect::OnWorkers { call: crate::drain::Call::Decommission, workers: (0..256).step_by(2).collect() },
         Effect::OnWorkers { call: crate::drain::Call::Rescue, workers: (0..256).step_by(2).collect() },
@@ -298,6 +315,18 @@ pub fn samples() -> Vec<Samples> {
             states: steps::<ScaleIn>().into_iter().map(State::ScaleIn).collect(),
             events: all(ScaleIn::event_samples().into_iter().map(Event::ScaleIn).collect()),
         },
+        Samples {
+            table: &ARMS[7],
+            spec: decommission(&[1]),
+            states: steps::<Decommission>().into_iter().map(State::Decommission).collect(),
+            events: all(Decommission::event_samples().into_iter().map(Event::Decommission).collect()),
+        },
+        Samples {
+            table: &ARMS[8],
+            spec: recommission(&[1]),
+            states: steps::<Recommission>().into_iter().map(State::Recommission).collect(),
+            events: all(Recommission::event_samples().into_iter().map(Event::Recommission).collect()),
+        },
     ]
 }
 
@@ -345,12 +374,43 @@ pub fn scaling_in(spec: &OperationSpec, at: ScaleIn) -> Folded {
     folded(spec, State::ScaleIn(Step::Arm(at)))
 }
 
+/// A folded decommission in one of its own steps.
+pub fn decommissioning(spec: &OperationSpec, at: Decommission) -> Folded {
+    folded(spec, State::Decommission(Step::Arm(at)))
+}
+
+/// A folded recommission in one of its own steps.
+pub fn recommissioning(spec: &OperationSpec, at: Recommission) -> Folded {
+    folded(spec, State::Recommission(Step::Arm(at)))
+}
+
 /// The record with an intent for `effect`, as the law lets it be taken.
 pub fn intending(op: Folded, effect: Effect) -> Folded {
     let fence = op.fence;
     let ride = Some(intent(effect, fence));
     op.apply(&Change { event: Event::Shared(Shared::Intended {}), intent: ride, sealed_through: None })
         .unwrap()
+}
+
+/// What is decided, in words: why it waits, or what is recorded and the effect that rides along; a failure by its reason.
+pub fn says(spec: &OperationSpec, op: &Folded, seen: &Observation) -> String {
+    match crate::lifecycle::decide(spec, op, seen) {
+        Decision::Await(w) => format!("{}: {}", w.reason(), w.message()),
+        Decision::Record { event: Event::Shared(Shared::Aborted { why }), .. } => {
+            format!("fails {}", why.reason)
+        }
+        Decision::Record { event: Event::Shared(Shared::AttemptFailed { why }), .. } => {
+            format!("again {}", why.reason)
+        }
+        Decision::Record { event, intend, .. } => {
+            format!("{}{}", event.name(), intend.map(|e| format!(" + {}", e.name())).unwrap_or_default())
+        }
+        other @ (Decision::Perform(_)
+        | Decision::TakeHold
+        | Decision::Release
+        | Decision::Seal
+        | Decision::Rest) => panic!("{other:?}"),
+    }
 }
 
 /// A calm observation of an operation that holds its lock.

@@ -2,7 +2,7 @@
 
 pub use super::tree::Tree;
 use super::{
-    Bench, Replica, TestNamespace, bench, cluster, create, operation, settled, sh, unique, wait_for,
+    Bench, LIMIT, Replica, TestNamespace, bench, cluster, create, operation, settled, sh, unique, wait_for,
 };
 use kube::{Api, Client};
 use ratchet::api::{CacheCluster, DataOperation, TargetLock};
@@ -210,7 +210,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), known).await.expect("the CacheCluster is Ready");
+        tokio::time::timeout(LIMIT, known).await.expect("the CacheCluster is Ready");
     }
 
     /// A directory of the under-storage that nobody else has.
@@ -246,24 +246,18 @@ impl Stage {
     }
 
     /// Waits for the end of an operation, seal included.
-    pub async fn end(&self, name: &str, seconds: u64) -> DataOperation {
-        settled(&self.admin, &self.ns.name, name, Duration::from_secs(seconds)).await
+    pub async fn end(&self, name: &str) -> DataOperation {
+        settled(&self.admin, &self.ns.name, name).await
     }
 
     /// Waits until an operation says something.
-    pub async fn until(
-        &self,
-        name: &str,
-        seconds: u64,
-        mut wanted: impl FnMut(&DataOperation) -> bool,
-    ) -> DataOperation {
-        let limit = Duration::from_secs(seconds);
-        wait_for(&self.admin, &self.ns.name, name, limit, |op| op.filter(|o| wanted(o)).cloned()).await
+    pub async fn until(&self, name: &str, mut wanted: impl FnMut(&DataOperation) -> bool) -> DataOperation {
+        wait_for(&self.admin, &self.ns.name, name, |op| op.filter(|o| wanted(o)).cloned()).await
     }
 
     /// Waits until an operation waits for this reason.
-    pub async fn until_waiting(&self, name: &str, seconds: u64, reason: &str) -> DataOperation {
-        self.until(name, seconds, |o| why(o).is_some_and(|(r, _)| r == reason)).await
+    pub async fn until_waiting(&self, name: &str, reason: &str) -> DataOperation {
+        self.until(name, |o| why(o).is_some_and(|(r, _)| r == reason)).await
     }
 
     /// Waits until the engine's job of a path is as wanted.
@@ -278,7 +272,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), poll).await.expect("the engine's job gets there")
+        tokio::time::timeout(LIMIT, poll).await.expect("the engine's job gets there")
     }
 
     /// What Alluxio itself says of a tree.

@@ -335,6 +335,7 @@ impl World {
             | Effect::AddWorkers { .. }
             | Effect::FenceMembers {}
             | Effect::RemoveWorkers { .. }
+            | Effect::MarkWorkers { .. }
             | Effect::ReplaceWorker { .. }
             | Effect::OnWorkers { .. }
             | Effect::Unmount { .. } => Receipt::default(),

@@ -1,7 +1,7 @@
 //! A managed Alluxio on the node bench: what a user writes for it, and what he sees of it.
 
 use super::managed::merge;
-use super::{Bench, Replica, TestNamespace};
+use super::{Bench, POLLS, Replica, TestNamespace};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ListParams};
@@ -131,7 +131,7 @@ impl Ground {
         what: &str,
         wanted: impl Fn(&CacheClusterStatus) -> bool,
     ) -> CacheClusterStatus {
-        for _ in 0..900 {
+        for _ in 0..POLLS {
             let status = self.status().await;
             if wanted(&status) {
                 return status;
@@ -248,7 +248,7 @@ pub async fn gone(ground: &Ground, kubectl: impl Fn(&[&str]) -> String) {
     let kinds =
         "pods,statefulsets,services,poddisruptionbudgets,cacheclusters,datasets,dataloads,dataoperations";
     let mut left = String::new();
-    for _ in 0..240 {
+    for _ in 0..POLLS / 5 {
         left = kubectl(&["get", kinds, "-o", "name"]);
         left += &kubectl(&["get", "configmaps", "-l", "app.kubernetes.io/managed-by=ratchet", "-o", "name"]);
         if left.is_empty() {

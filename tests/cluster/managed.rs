@@ -1,6 +1,7 @@
 //! A managed cache on a real API server, whose pods are said to be ready by the test and whose engine does what the test
 //! says.
 
+use super::POLLS;
 use super::controllers::InProcess;
 use super::stage::Stage;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -81,7 +82,7 @@ pub async fn until(
     wanted: impl Fn(&CacheClusterStatus) -> bool,
 ) -> CacheClusterStatus {
     let mut last = None;
-    for _ in 0..900 {
+    for _ in 0..POLLS {
         last = api::<CacheCluster>(stage).get("c").await.expect("readable").status;
         if let Some(status) = last.as_ref().filter(|s| wanted(s)) {
             return status.clone();

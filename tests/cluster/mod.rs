@@ -21,6 +21,7 @@ pub mod managed;
 pub mod own;
 pub mod stage;
 pub mod tree;
+pub mod writer;
 
 pub use controllers::{InProcess, Replica};
 
@@ -344,12 +345,16 @@ pub async fn delete(client: &Client, namespace: &str, name: &str) {
     api.delete(name, &DeleteParams::background()).await.expect("deleted");
 }
 
-/// Polls an operation until `wanted` says something; panics with the last state after `limit`.
+/// How long a test waits for what has to come: enough for a machine that is several times slower than it was.
+pub const LIMIT: Duration = Duration::from_secs(300);
+/// So many looks, a tenth of a second apart, take as long.
+pub const POLLS: usize = 3_000;
+
+/// Polls an operation until `wanted` says something; panics with the last state after [`LIMIT`].
 pub async fn wait_for<T>(
     client: &Client,
     namespace: &str,
     name: &str,
-    limit: Duration,
     mut wanted: impl FnMut(Option<&DataOperation>) -> Option<T>,
 ) -> T {
     let api: Api<DataOperation> = Api::namespaced(client.clone(), namespace);
@@ -363,15 +368,15 @@ pub async fn wait_for<T>(
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let found = tokio::time::timeout(limit, poll).await;
+    let found = tokio::time::timeout(LIMIT, poll).await;
     found.unwrap_or_else(|_| {
-        panic!("{name} did not get there in {limit:?}: {:#?}", last.and_then(|o| o.status))
+        panic!("{name} did not get there in {LIMIT:?}: {:#?}", last.and_then(|o| o.status))
     })
 }
 
 /// Waits until an operation is terminal and sealed; gives back the object.
-pub async fn settled(client: &Client, namespace: &str, name: &str, limit: Duration) -> DataOperation {
-    wait_for(client, namespace, name, limit, |op| {
+pub async fn settled(client: &Client, namespace: &str, name: &str) -> DataOperation {
+    wait_for(client, namespace, name, |op| {
         op.filter(|o| o.status.as_ref().is_some_and(ratchet::api::DataOperationStatus::settled)).cloned()
     })
     .await

@@ -1,7 +1,7 @@
 //! A namespace with a cache, a fake engine behind it, and short words for what tests do there.
 
 use super::fake::FakeEngine;
-use super::{Bench, InProcess, TestNamespace, cluster, create, edit, operation, settled, wait_for};
+use super::{Bench, InProcess, LIMIT, TestNamespace, cluster, create, edit, operation, settled, wait_for};
 use kube::Client;
 use kube::api::{Api, ListParams};
 use ratchet::api::{
@@ -15,9 +15,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Long enough for a slow machine under load.
-pub const LIMIT: Duration = Duration::from_secs(90);
 
 /// Where a test plays.
 pub struct Stage {
@@ -93,7 +90,7 @@ impl Stage {
     pub async fn until(&self, name: &str, wanted: impl Fn(&DataOperationStatus) -> bool) -> DataOperation {
         let seen =
             |op: Option<&DataOperation>| op.filter(|o| o.status.as_ref().is_some_and(&wanted)).cloned();
-        wait_for(&self.admin, &self.ns.name, name, LIMIT, seen).await
+        wait_for(&self.admin, &self.ns.name, name, seen).await
     }
 
     /// Waits for a step.
@@ -113,7 +110,7 @@ impl Stage {
 
     /// Waits until it is over and sealed, in this phase, and proves its journal.
     pub async fn ends(&self, name: &str, phase: Phase) -> DataOperation {
-        let op = settled(&self.admin, &self.ns.name, name, LIMIT).await;
+        let op = settled(&self.admin, &self.ns.name, name).await;
         assert_eq!(
             op.phase(),
             Some(phase),
@@ -126,7 +123,7 @@ impl Stage {
 
     /// Waits until there is no such object.
     pub async fn gone(&self, name: &str) {
-        wait_for(&self.admin, &self.ns.name, name, LIMIT, |op| op.is_none().then_some(())).await;
+        wait_for(&self.admin, &self.ns.name, name, |op| op.is_none().then_some(())).await;
     }
 
     /// Waits until `condition` holds, asking again and again.

@@ -54,7 +54,9 @@ pub fn succeeded(world: &World, object: &Value) {
         | ArmSpec::Free(_)
         | ArmSpec::Sync(_)
         | ArmSpec::ScaleOut(_)
-        | ArmSpec::ScaleIn(_) => true,
+        | ArmSpec::ScaleIn(_)
+        | ArmSpec::Decommission(_)
+        | ArmSpec::Recommission(_) => true,
     };
     if !stands {
         let name = object["metadata"]["name"].clone();

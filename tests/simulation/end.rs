@@ -71,7 +71,10 @@ const BY_THE_TABLE: [&str; 7] = [
     "EngineRefused",
 ];
 
-/// Whether operation `i` failed of something that the mount table may have been the reason for.
+/// What operations on named workers may fail of.
+const BY_THE_MEMBERS: [&str; 2] = ["NoSuchWorker", "NoWorkerLeft"];
+
+/// Whether operation `i` failed of something that the mount table or the members may have been the reason for.
 fn may_fail(world: &World, plan: &Plan, i: usize) -> bool {
     let asked = &plan.asked[i];
     let name = name_of(world, plan, i);
@@ -79,7 +82,9 @@ fn may_fail(world: &World, plan: &Plan, i: usize) -> bool {
     let why = judge.operations().find(|o| o["metadata"]["name"] == name.as_str()).map(|o| {
         o["status"]["state"][asked.arm]["failed"]["why"]["reason"].as_str().unwrap_or_default().to_owned()
     });
-    asked.may_fail() && why.is_some_and(|why| BY_THE_TABLE.contains(&why.as_str()))
+    let of_members = ["decommission", "recommission"].contains(&asked.arm);
+    let of = if of_members { &BY_THE_MEMBERS[..] } else { &BY_THE_TABLE[..] };
+    (asked.may_fail() || of_members) && why.is_some_and(|why| of.contains(&why.as_str()))
 }
 
 /// Where all operations on a file wanted the same, and nothing took it away later, the cache is as they wanted.

@@ -5,7 +5,7 @@
 //!   controller --StatefulSets--> Runtime (pods, budgets) --a pod is ready--> its worker registers, its master answers
 //! ```
 
-use super::plan::{Happening, Plan, SCALED_FROM};
+use super::plan::{Asked, Happening, MAINTAINED_FROM, Plan, SCALED_FROM, long};
 use super::rng::Rng;
 use super::run::path;
 use super::world::World;
@@ -206,6 +206,30 @@ fn started(world: &World, member: usize) {
     }
 }
 
+/// How many workers it begins with.
+fn replicas(plan: &Plan) -> usize {
+    match plan.seed {
+        MAINTAINED_FROM.. => WORKERS,
+        SCALED_FROM.. => 1,
+        _ => 2,
+    }
+}
+
+/// People take workers out of use and bring them back.
+fn maintain(plan: &mut Plan, rng: &mut Rng) {
+    let mut at = 12_000;
+    for _ in 0..rng.within(1, 5) {
+        at += rng.below(20_000);
+        let arm = if rng.chance(600) { "decommission" } else { "recommission" };
+        let mut numbers = vec![rng.below(WORKERS as u64)];
+        if rng.chance(200) {
+            numbers.push(rng.below(WORKERS as u64));
+        }
+        let spec = long(arm, &json!({"numbers": numbers}));
+        plan.asked.push(Asked { as_load: false, at_ms: at, spec, arm, paths: Vec::new() });
+    }
+}
+
 /// The spec of the cache.
 pub fn cluster(plan: &Plan) -> Value {
     let volume = if plan.seed.is_multiple_of(3) {
@@ -216,7 +240,7 @@ pub fn cluster(plan: &Plan) -> Value {
     json!({"managed": {
         "version": "2.9.4",
         "masters": {"replicas": 1, "journal": {"volumeClaim": {"size": "1Gi"}}},
-        "workers": {"replicas": if plan.seed >= SCALED_FROM { 1 } else { 2 }, "tiers": [volume]},
+        "workers": {"replicas": replicas(plan), "tiers": [volume]},
         "rootStorage": {"uri": ROOT},
         "properties": {"alluxio.user.worker.list.refresh.interval": "20sec"},
     }})
@@ -245,6 +269,9 @@ pub fn draw(plan: &mut Plan) {
             ));
         }
     }
+    if plan.seed >= MAINTAINED_FROM {
+        maintain(plan, &mut rng);
+    }
     for _ in 0..rng.below(5) {
         let (at, pod) = (rng.below(plan.calm_ms), *rng.pick(&PODS));
         all.push((
@@ -263,7 +290,10 @@ pub fn draw(plan: &mut Plan) {
     if rng.chance(400) {
         super::datasets::draw(plan);
     } else if rng.chance(400) {
-        all.push((rng.within(9_000, 30_000), Happening::DeleteCluster));
+        let at = rng.within(9_000, 30_000);
+        // Who asks later would wait for another cache of its name.
+        plan.asked.retain(|a| a.at_ms + 1_000 < at);
+        all.push((at, Happening::DeleteCluster));
     }
     plan.happenings.append(&mut all);
     plan.happenings.sort_by_key(|(at, _)| *at);
@@ -333,9 +363,18 @@ pub fn revised(world: &World, cluster: &Value) {
     }
 }
 
-/// A scale-out or a scale-in is said to have succeeded: so many workers are there.
+/// An operation on members is said to have succeeded: so many workers are there, or those that it names are as it wants.
 pub fn succeeded(world: &World, object: &Value) {
     let arm = &object["spec"]["operation"];
+    for (kind, out) in [("decommission", true), ("recommission", false)] {
+        let named = arm[kind]["numbers"].as_array().into_iter().flatten().filter_map(Value::as_i64);
+        let marked = there(world).and_then(|c| c.status?.revision).map(|r| r.out_of_use).unwrap_or_default();
+        let not = named.into_iter().find(|n| marked.iter().any(|m| i64::from(*m) == *n) != out);
+        if let Some(not) = not {
+            let name = &object["metadata"]["name"];
+            world.judge().object(format!("{name}: succeeded, and out of use are {marked:?}, worker {not}"));
+        }
+    }
     let fewer = arm["scaleIn"]["workers"].as_u64();
     let Some(wanted) = arm["scaleOut"]["workers"].as_u64().or(fewer) else { return };
     let revision = there(world).and_then(|c| c.status?.revision);
@@ -355,10 +394,25 @@ fn there(world: &World) -> Option<CacheCluster> {
 pub fn settled(world: &World) -> bool {
     let Some(cluster) = there(world) else { return true };
     let Some(status) = cluster.status else { return false };
+    let under_way = ["OperationPending", "Superseding", "OperationRunning"];
+    let pending = |c: &&ratchet::api::conditions::Condition| {
+        c.type_ == "SpecNotApplied" && under_way.contains(&c.reason.as_str())
+    };
+    if status.conditions.iter().any(|c| pending(&c)) {
+        return false;
+    }
     cluster.metadata.deletion_timestamp.is_none()
         && Some(status.observed_generation) == cluster.metadata.generation
         && status.phase == "Ready"
         && drifted(world).is_none()
+        && back_in_use(world).is_none()
+}
+
+/// A worker that is out of use and may serve all the same.
+fn back_in_use(world: &World) -> Option<i32> {
+    let revision = there(world)?.status?.revision?;
+    let serves = |n: &&i32| usize::try_from(**n).is_ok_and(|n| world.cache_now().may_serve(n));
+    revision.out_of_use.iter().find(serves).copied()
 }
 
 /// What is under way for the cache, for reports.
@@ -369,9 +423,9 @@ pub fn open(world: &World) -> Option<String> {
     let ready = status.conditions.into_iter().find(|c| c.type_ == "Ready");
     let why = ready.map(|c| format!("{}: {}", c.reason, c.message)).unwrap_or_default();
     let seen = status.observed_generation;
-    let drifted = drifted(world);
+    let (drifted, back) = (drifted(world), back_in_use(world));
     Some(format!(
-        "the cache is {} (deleted: {going}), seen at {seen} of {generation:?}: {why}; drifted: {drifted:?}",
+        "the cache is {} (deleted: {going}), seen at {seen} of {generation:?}: {why}; drifted: {drifted:?}; back in use: {back:?}",
         status.phase
     ))
 }
@@ -438,7 +492,7 @@ pub fn in_the_end(world: &World, plan: &Plan) -> Vec<String> {
         wrong.push(format!("{} edits of the cache are handled, by {made} operations", status.handled));
     }
     let (spec, have) = (usize::try_from(managed.workers.replicas).unwrap_or(0), revision.workers.len());
-    let acted = status.facets.iter().any(|f| f.handled == spec.to_string());
+    let acted = status.facets.iter().any(|f| f.name == "workers" && f.handled == spec.to_string());
     // An operation of somebody's own may have made it otherwise.
     let scales = |o: &Value| ["scaleIn", "scaleOut"].iter().any(|a| !o["spec"]["operation"][*a].is_null());
     let by_hand = world.judge().all_operations().any(|(_, o)| scales(o) && !by_edits(o));

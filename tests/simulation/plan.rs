@@ -240,6 +240,9 @@ pub const MANAGED_FROM: u64 = 30_000_000;
 /// From this seed on, people also change the number of its workers.
 pub const SCALED_FROM: u64 = 40_000_000;
 
+/// Seeds from here on also have people take workers out of use and bring them back.
+pub const MAINTAINED_FROM: u64 = 50_000_000;
+
 impl Plan {
     /// One replica, nothing asked for, nothing that goes wrong.
     pub fn calm(seed: u64) -> Self {

@@ -103,7 +103,7 @@ async fn loads_and_frees_end_well_under_random_kills() {
         collect(&stage, &mut running, &mut figures).await;
     }
     for (name, run) in std::mem::take(&mut running) {
-        judge(&stage, &stage.end(&name, 120).await, &run, &mut figures).await;
+        judge(&stage, &stage.end(&name).await, &run, &mut figures).await;
     }
     stage.assert_free().await;
     let head = cluster::sh(Command::new("git").args(["rev-parse", "--short", "HEAD"]));

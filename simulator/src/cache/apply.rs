@@ -145,6 +145,7 @@ impl Core {
             // Pods are not the engine's.
             Effect::AddWorkers { .. }
             | Effect::RemoveWorkers { .. }
+            | Effect::MarkWorkers { .. }
             | Effect::ReplaceWorker { .. }
             | Effect::FenceMembers {} => Ok((Receipt::default(), false)),
             Effect::OnWorkers { call: what, .. } => {

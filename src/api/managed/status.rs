@@ -14,6 +14,10 @@ pub struct Revision {
     /// The workers, by their numbers.
     #[schemars(length(max = 256))]
     pub workers: Vec<i32>,
+    /// Those of them that are out of use, by their numbers: an operation has taken them out for maintenance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub out_of_use: Vec<i32>,
     /// The spec that it was made from.
     #[schemars(schema_with = "anything")]
     pub managed: Managed,

@@ -151,7 +151,8 @@ pub fn check_spec(owner: &Owner, managed: &Managed) -> Result<(), RenderError> {
             format!("the spec has {size} bytes; {MOST_BYTES} is the most: make the templates smaller");
         return Err(RenderError(message));
     }
-    let revision = Revision { number: 1, workers: vec![0], managed: managed.clone(), by: None };
+    let revision =
+        Revision { number: 1, workers: vec![0], out_of_use: vec![], managed: managed.clone(), by: None };
     render(owner, &revision).map(drop)
 }
 

@@ -25,7 +25,8 @@ fn owner() -> Owner {
 fn rendered(more: Value) -> Result<Vec<Object>, String> {
     let managed = managed(more);
     let workers = (0..managed.workers.replicas).collect();
-    render(&owner(), &Revision { number: 7, workers, managed, by: None }).map_err(|e| e.to_string())
+    render(&owner(), &Revision { number: 7, workers, out_of_use: vec![], managed, by: None })
+        .map_err(|e| e.to_string())
 }
 
 fn find(all: &[Object], kind: Kind, name: &str) -> Value {

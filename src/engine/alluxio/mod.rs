@@ -283,6 +283,7 @@ impl Alluxio {
             }
             Effect::AddWorkers { .. }
             | Effect::RemoveWorkers { .. }
+            | Effect::MarkWorkers { .. }
             | Effect::ReplaceWorker { .. }
             | Effect::OnWorkers { .. }
             | Effect::FenceMembers {} => {

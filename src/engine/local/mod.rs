@@ -99,6 +99,7 @@ pub fn compare(cache: &Cache, call: &Call<'_>, path: &str) -> Result<String, Out
         | Effect::Free { .. } => return Ok(path.to_owned()),
         Effect::AddWorkers { .. }
         | Effect::RemoveWorkers { .. }
+        | Effect::MarkWorkers { .. }
         | Effect::ReplaceWorker { .. }
         | Effect::OnWorkers { .. }
         | Effect::FenceMembers {} => {

@@ -13,7 +13,7 @@ use crate::MACHINE_VERSION;
 use crate::decision::{Decision, WaitingOn};
 use crate::effect::{Effect, Query};
 use crate::observation::{IntentView, LockView, Observation, PredecessorState, Target};
-use crate::operation::arm::{Act, View};
+use crate::operation::arm::{Act, Arm, View};
 use crate::operation::{Event, Known, dispatch};
 use crate::spec::{Approval, Ended, OperationSpec};
 
@@ -38,6 +38,15 @@ pub fn query(spec: &OperationSpec, op: &Folded) -> Option<Query> {
         }
     }
     dispatch!(&op.state, s => go(s, spec, op))
+}
+
+/// Whether the question of [`query`] is asked, when an effect was just answered or not: mostly that answer decides.
+#[must_use]
+pub fn asks(op: &Folded, answered: bool) -> bool {
+    const fn own<A>(step: &Step<A>) -> Option<&A> {
+        if let Step::Arm(a) = step { Some(a) } else { None }
+    }
+    !answered || halt_is_due(op) || dispatch!(&op.state, s => own(s).is_some_and(Arm::looks_on))
 }
 
 /// What to do next.

@@ -173,44 +173,38 @@ impl Folded {
     /// The counters.
     fn count(&mut self, event: &Event, left: &str) {
         let stays = self.state.step() == left;
-        match event {
-            Event::Shared(Shared::AttemptFailed { .. }) => self.failures = self.failures.saturating_add(1),
-            Event::Shared(Shared::HoldGranted { epoch }) => {
+        let Event::Shared(shared) = event else { return self.gets_on(stays) };
+        match shared {
+            Shared::AttemptFailed { .. } => self.failures = self.failures.saturating_add(1),
+            Shared::HoldGranted { epoch } => {
                 self.fence.epoch = *epoch;
                 self.failures = 0;
             }
-            Event::Shared(Shared::CancelTooLate {}) => self.cancel_noted = true,
-            Event::Shared(Shared::RetryRequested { count }) => {
+            Shared::CancelTooLate {} => self.cancel_noted = true,
+            Shared::RetryRequested { count } => {
                 self.handled_retry = *count;
                 self.round = self.round.saturating_add(1);
                 self.failures = 0;
             }
-            Event::Shared(
-                Shared::Created { .. }
-                | Shared::PredecessorsDone { .. }
-                | Shared::Approved { .. }
-                | Shared::Intended {}
-                | Shared::Suspended {}
-                | Shared::Resumed {}
-                | Shared::CancelRequested { .. }
-                | Shared::Aborted { .. }
-                | Shared::Halted {}
-                | Shared::GotStuck { .. }
-                | Shared::StepSkipped { .. }
-                | Shared::Sealed { .. },
-            )
-            | Event::Load(_)
-            | Event::Free(_)
-            | Event::Mount(_)
-            | Event::Unmount(_)
-            | Event::Sync(_)
-            | Event::ScaleOut(_)
-            | Event::ScaleIn(_) => {
-                // A failed verification sends a load back a step: its count must survive the way forward.
-                if !stays && self.state.phase() != Phase::Running {
-                    self.failures = 0;
-                }
-            }
+            Shared::Created { .. }
+            | Shared::PredecessorsDone { .. }
+            | Shared::Approved { .. }
+            | Shared::Intended {}
+            | Shared::Suspended {}
+            | Shared::Resumed {}
+            | Shared::CancelRequested { .. }
+            | Shared::Aborted { .. }
+            | Shared::Halted {}
+            | Shared::GotStuck { .. }
+            | Shared::StepSkipped { .. }
+            | Shared::Sealed { .. } => self.gets_on(stays),
+        }
+    }
+
+    /// A failed verification sends a load back a step: its count must survive the way forward.
+    fn gets_on(&mut self, stays: bool) {
+        if !stays && self.state.phase() != Phase::Running {
+            self.failures = 0;
         }
     }
 
@@ -243,32 +237,24 @@ impl Folded {
 
 /// Whether the effect of the persisted intent is accounted for by this event.
 const fn settles(event: &Event) -> bool {
-    match event {
-        Event::Load(_)
-        | Event::Free(_)
-        | Event::Mount(_)
-        | Event::Unmount(_)
-        | Event::Sync(_)
-        | Event::ScaleOut(_)
-        | Event::ScaleIn(_) => true,
-        Event::Shared(e) => match e {
-            Shared::AttemptFailed { .. }
-            | Shared::Halted {}
-            | Shared::StepSkipped { .. }
-            | Shared::Sealed { .. } => true,
-            // What was sent may still land: whoever brings the engine to rest has to know.
-            Shared::Suspended {}
-            | Shared::CancelRequested { .. }
-            | Shared::Aborted { .. }
-            | Shared::GotStuck { .. }
-            | Shared::RetryRequested { .. }
-            | Shared::CancelTooLate {}
-            | Shared::Created { .. }
-            | Shared::PredecessorsDone { .. }
-            | Shared::Approved { .. }
-            | Shared::HoldGranted { .. }
-            | Shared::Intended {}
-            | Shared::Resumed {} => false,
-        },
+    let Event::Shared(shared) = event else { return true };
+    match shared {
+        Shared::AttemptFailed { .. }
+        | Shared::Halted {}
+        | Shared::StepSkipped { .. }
+        | Shared::Sealed { .. } => true,
+        // What was sent may still land: whoever brings the engine to rest has to know.
+        Shared::Suspended {}
+        | Shared::CancelRequested { .. }
+        | Shared::Aborted { .. }
+        | Shared::GotStuck { .. }
+        | Shared::RetryRequested { .. }
+        | Shared::CancelTooLate {}
+        | Shared::Created { .. }
+        | Shared::PredecessorsDone { .. }
+        | Shared::Approved { .. }
+        | Shared::HoldGranted { .. }
+        | Shared::Intended {}
+        | Shared::Resumed {} => false,
     }
 }

@@ -13,7 +13,7 @@ mod fold;
 mod halt;
 pub mod step;
 
-pub use decide::{decide, query};
+pub use decide::{asks, decide, query};
 pub use event::{Failure, cut};
 pub use fold::{Change, Folded, Plan};
 pub use halt::{CLEANUP_BOUND_MS, halt_is_due};

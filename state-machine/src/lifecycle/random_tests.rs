@@ -5,6 +5,7 @@ use crate::decision::Decision;
 use crate::effect::JobState;
 use crate::lifecycle::step::Step;
 use crate::machine::Phase;
+use crate::members::Known;
 use crate::mounts::MountView;
 use crate::operation::State;
 use crate::operation::load::Load;
@@ -12,7 +13,9 @@ use crate::spec::{ArmSpec, MountOption, OperationSpec, RetryPolicy, SecretKey, S
 use crate::testing::engine::Fate;
 use crate::testing::engine::serving;
 use crate::testing::world::World;
-use crate::testing::{free, load, mount, run_after, scale_in, scale_out, sync, unmount};
+use crate::testing::{
+    decommission, free, load, mount, recommission, run_after, scale_in, scale_out, sync, unmount,
+};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -69,18 +72,13 @@ fn any_move() -> impl Strategy<Value = Move> {
 
 /// Whether nobody can mistake a job that somebody else starts now for one of ours.
 fn idle(w: &World, path: usize) -> bool {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "only loads work on paths in the background")]
     let started = match &w.record.folded.state {
         State::Load(Step::Arm(Load::LoadingData { path: p, started, .. })) => *started && *p == path,
         State::Load(
             Step::Pausing { .. } | Step::Cancelling { .. } | Step::Aborting { .. } | Step::Stuck { .. },
         ) => true,
-        State::Load(_)
-        | State::Free(_)
-        | State::Mount(_)
-        | State::Unmount(_)
-        | State::Sync(_)
-        | State::ScaleOut(_)
-        | State::ScaleIn(_) => false,
+        _ => false,
     };
     !started && w.engine.running(path).is_none()
 }
@@ -231,6 +229,26 @@ proptest! {
         let mut w = world(scale_in(2), &s);
         w.engine.members.workers = (0..4).map(serving).collect();
         survive(w, moves);
+    }
+
+    #[test]
+    fn a_decommission_survives_any_schedule(s in setting(), moves in proptest::collection::vec(any_move(), 0..70)) {
+        let mut w = world(decommission(&[1, 2]), &s);
+        w.engine.members.workers = (0..4).map(serving).collect();
+        survive(w, moves);
+    }
+
+    #[test]
+    fn a_recommission_survives_any_schedule(s in setting(), moves in proptest::collection::vec(any_move(), 0..70)) {
+        let mut w = world(recommission(&[1, 2]), &s);
+        w.engine.members.workers = (0..4).map(serving).collect();
+        for worker in &mut w.engine.members.workers[1..3] {
+            worker.known = Known::As("Disabled".into());
+        }
+        w.engine.members.out = [1, 2].into_iter().collect();
+        w.engine.stranded = 1;
+        let w = survive(w, moves);
+        assert_eq!(w.engine.lost, 0, "files went with a pod");
     }
 }
 

@@ -72,6 +72,30 @@ pub enum Act<E> {
     },
 }
 
+impl<E> Act<E> {
+    /// The same with another kind of event.
+    pub fn map<F>(self, wrap: impl FnOnce(E) -> F) -> Act<F> {
+        match self {
+            Self::Record { event, because, intend } => Act::Record { event: wrap(event), because, intend },
+            Self::Intend { effect, because } => Act::Intend { effect, because },
+            Self::Await(waiting) => Act::Await(waiting),
+            Self::Retry { reason, message } => Act::Retry { reason, message },
+            Self::Fail { reason, message } => Act::Fail { reason, message },
+        }
+    }
+
+    /// The same, and the step after such an event begins with this effect.
+    #[must_use]
+    pub fn beginning(mut self, effect: Effect, after: impl FnOnce(&E) -> bool) -> Self {
+        if let Self::Record { event, intend, .. } = &mut self
+            && after(event)
+        {
+            *intend = Some(effect);
+        }
+        self
+    }
+}
+
 /// What there is to see while the engine is brought to rest.
 #[derive(Debug, Clone, Copy)]
 pub struct Unrest<'a> {
@@ -125,6 +149,10 @@ pub trait Arm: Clone + PartialEq + std::fmt::Debug + serde::Serialize + serde::d
     fn query(&self, spec: &OperationSpec, intent: Option<&Intent>) -> Option<Query>;
     /// What to do in this step.
     fn decide(&self, view: &View<'_>) -> Act<Self::Event>;
+    /// Whether this step also wants its answer right after an effect was answered: what comes next is for the look to say.
+    fn looks_on(&self) -> bool {
+        false
+    }
     /// What has to be known while the engine is brought to rest.
     fn halt_query(&self, spec: &OperationSpec) -> Option<Query>;
     /// The effect that brings the engine to rest; `None` when it is.

@@ -41,18 +41,10 @@ fn says(spec: &OperationSpec, op: &Folded, seen: &Observation) -> String {
         Decision::Await(w) => w.reason().into(),
         Decision::Record { event, intend, .. } => {
             let ride = intend.map_or_else(String::new, |e| format!(" + {}", e.name()));
-            let why = match &event {
-                Event::Shared(Shared::Aborted { why } | Shared::AttemptFailed { why }) => {
-                    format!(" {}", why.reason)
-                }
-                Event::Shared(_)
-                | Event::Load(_)
-                | Event::Free(_)
-                | Event::Mount(_)
-                | Event::Unmount(_)
-                | Event::Sync(_)
-                | Event::ScaleOut(_)
-                | Event::ScaleIn(_) => String::new(),
+            let why = if let Event::Shared(Shared::Aborted { why } | Shared::AttemptFailed { why }) = &event {
+                format!(" {}", why.reason)
+            } else {
+                String::new()
             };
             format!("{}{why}{ride}", event.name())
         }

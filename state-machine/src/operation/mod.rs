@@ -1,15 +1,18 @@
 //! The registry of operations: the one place that lists the arms.
 //!
-//! To add an operation: its file beside `load.rs`, a variant in [`State`], [`Event`] and [`crate::spec::ArmSpec`],
-//! and its line in the `dispatch!` below. Everything that operations share stays as it is.
+//! To add an operation: its file beside `load.rs`, a variant in [`crate::spec::ArmSpec`], and its line in the `arms!` below.
+//! Everything that operations share stays as it is.
 
 pub mod arm;
+pub mod decommission;
 pub mod free;
 pub mod load;
 pub mod mount;
+pub mod recommission;
 pub mod scale_in;
 pub mod scale_out;
 pub mod sync;
+pub mod take_out;
 pub mod unmount;
 
 use crate::decision::WaitingOn;
@@ -22,62 +25,114 @@ use arm::{Act, Arm};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The typed state of an operation: `status.state`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum State {
-    /// A load.
-    Load(Step<load::Load>),
-    /// A free.
-    Free(Step<free::Free>),
-    /// A mount.
-    Mount(Step<mount::Mount>),
-    /// An unmount.
-    Unmount(Step<unmount::Unmount>),
-    /// A sync.
-    Sync(Step<sync::Sync>),
-    /// A scale-out.
-    ScaleOut(Step<scale_out::ScaleOut>),
-    /// A scale-in.
-    ScaleIn(Step<scale_in::ScaleIn>),
-}
+/// Makes the closed sets from the list of arms: [`State`], [`Event`], and what runs the same code for whichever arm.
+macro_rules! arms {
+    ($($(#[$doc:meta])* $name:ident($arm:ty, $event:ty),)*) => {
+        /// The typed state of an operation: `status.state`.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        pub enum State {
+            $($(#[$doc])* $name(Step<$arm>),)*
+        }
 
-/// A fact that moves an operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// One that every operation knows.
-    Shared(Shared),
-    /// One of a load.
-    Load(load::LoadEvent),
-    /// One of a free.
-    Free(free::FreeEvent),
-    /// One of a mount.
-    Mount(mount::MountEvent),
-    /// One of an unmount.
-    Unmount(unmount::UnmountEvent),
-    /// One of a sync.
-    Sync(sync::SyncEvent),
-    /// One of a scale-out.
-    ScaleOut(scale_out::ScaleOutEvent),
-    /// One of a scale-in.
-    ScaleIn(scale_in::ScaleInEvent),
-}
+        /// A fact that moves an operation.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Event {
+            /// One that every operation knows.
+            Shared(Shared),
+            $($(#[$doc])* $name($event),)*
+        }
 
-/// Runs the same expression for whichever arm the state belongs to.
-macro_rules! dispatch {
-    ($state:expr, $step:ident => $body:expr) => {
-        match $state {
-            $crate::operation::State::Load($step) => $body,
-            $crate::operation::State::Free($step) => $body,
-            $crate::operation::State::Mount($step) => $body,
-            $crate::operation::State::Unmount($step) => $body,
-            $crate::operation::State::Sync($step) => $body,
-            $crate::operation::State::ScaleOut($step) => $body,
-            $crate::operation::State::ScaleIn($step) => $body,
+        $(impl Known for $arm {
+            fn event(event: Self::Event) -> Event {
+                Event::$name(event)
+            }
+            fn state(step: Step<Self>) -> State {
+                State::$name(step)
+            }
+        })*
+
+        /// Every arm.
+        pub const ARMS: &[ArmTable] = &[$(table::<$arm>(),)*];
+
+        impl State {
+            /// What an operation with this arm is born as.
+            #[must_use]
+            pub const fn born(arm: &ArmSpec, after: bool, approval: bool) -> Self {
+                match arm {
+                    $(ArmSpec::$name(_) => Self::$name(Step::born(after, approval)),)*
+                }
+            }
+
+            /// Name of the arm: `status.kind`.
+            #[must_use]
+            pub const fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => <$arm>::KIND,)*
+                }
+            }
+
+            /// The law.
+            ///
+            /// # Errors
+            /// [`Illegal`] when the state does not know the event.
+            pub fn apply(self, event: &Event, busy: bool) -> Result<Self, Illegal> {
+                match (self, event) {
+                    $((Self::$name(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::$name),)*
+                    $((Self::$name(s), Event::$name(e)) => s.on_arm(e.clone()).map(Self::$name),)*
+                    (s, e) => {
+                        let why = "the event belongs to another operation";
+                        Err(Illegal::because(s.step(), e.name(), why))
+                    }
+                }
+            }
+        }
+
+        impl Event {
+            /// The event's name, as it is stored.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    Self::Shared(e) => e.name(),
+                    $(Self::$name(e) => <$arm>::event_name(e),)*
+                }
+            }
+
+            /// With its name as a tag.
+            fn tagged(&self) -> Result<Value, serde_json::Error> {
+                match self {
+                    Self::Shared(e) => serde_json::to_value(e),
+                    $(Self::$name(e) => serde_json::to_value(e),)*
+                }
+            }
+
+            /// Whether it is one that every operation knows.
+            #[must_use]
+            pub const fn is_shared(&self) -> bool {
+                match self {
+                    Self::Shared(_) => true,
+                    $(Self::$name(_) => false,)*
+                }
+            }
+
+            fn untagged(kind: &str, tagged: Value) -> Result<Self, serde_json::Error> {
+                $(if kind == <$arm>::KIND {
+                    return serde_json::from_value(tagged).map(Self::$name);
+                })*
+                Err(serde::de::Error::custom(format!("no operation is called {kind:?}")))
+            }
+        }
+
+        /// Runs the same expression for whichever arm the state belongs to.
+        macro_rules! dispatch {
+            ($state:expr, $step:ident => $body:expr) => {
+                match $state {
+                    $($crate::operation::State::$name($step) => $body,)*
+                }
+            };
         }
     };
 }
-pub(crate) use dispatch;
 
 /// Lets the shared code wrap an arm's event without knowing the arm.
 pub trait Known: Arm {
@@ -87,68 +142,27 @@ pub trait Known: Arm {
     fn state(step: Step<Self>) -> State;
 }
 
-impl Known for load::Load {
-    fn event(event: Self::Event) -> Event {
-        Event::Load(event)
-    }
-    fn state(step: Step<Self>) -> State {
-        State::Load(step)
-    }
+arms! {
+    /// A load.
+    Load(load::Load, load::LoadEvent),
+    /// A free.
+    Free(free::Free, free::FreeEvent),
+    /// A mount.
+    Mount(mount::Mount, mount::MountEvent),
+    /// An unmount.
+    Unmount(unmount::Unmount, unmount::UnmountEvent),
+    /// A sync.
+    Sync(sync::Sync, sync::SyncEvent),
+    /// A scale-out.
+    ScaleOut(scale_out::ScaleOut, scale_out::ScaleOutEvent),
+    /// A scale-in.
+    ScaleIn(scale_in::ScaleIn, scale_in::ScaleInEvent),
+    /// A decommission.
+    Decommission(decommission::Decommission, decommission::DecommissionEvent),
+    /// A recommission.
+    Recommission(recommission::Recommission, recommission::RecommissionEvent),
 }
-
-impl Known for free::Free {
-    fn event(event: Self::Event) -> Event {
-        Event::Free(event)
-    }
-    fn state(step: Step<Self>) -> State {
-        State::Free(step)
-    }
-}
-
-impl Known for mount::Mount {
-    fn event(event: Self::Event) -> Event {
-        Event::Mount(event)
-    }
-    fn state(step: Step<Self>) -> State {
-        State::Mount(step)
-    }
-}
-
-impl Known for unmount::Unmount {
-    fn event(event: Self::Event) -> Event {
-        Event::Unmount(event)
-    }
-    fn state(step: Step<Self>) -> State {
-        State::Unmount(step)
-    }
-}
-
-impl Known for sync::Sync {
-    fn event(event: Self::Event) -> Event {
-        Event::Sync(event)
-    }
-    fn state(step: Step<Self>) -> State {
-        State::Sync(step)
-    }
-}
-
-impl Known for scale_out::ScaleOut {
-    fn event(event: Self::Event) -> Event {
-        Event::ScaleOut(event)
-    }
-    fn state(step: Step<Self>) -> State {
-        State::ScaleOut(step)
-    }
-}
-
-impl Known for scale_in::ScaleIn {
-    fn event(event: Self::Event) -> Event {
-        Event::ScaleIn(event)
-    }
-    fn state(step: Step<Self>) -> State {
-        State::ScaleIn(step)
-    }
-}
+pub(crate) use dispatch;
 
 /// The table of one arm.
 #[derive(Debug, Clone, Copy)]
@@ -165,46 +179,7 @@ const fn table<A: Arm>() -> ArmTable {
     ArmTable { kind: A::KIND, steps: A::STEPS, edges: A::EDGES }
 }
 
-/// Every arm.
-pub const ARMS: &[ArmTable] = &[
-    table::<load::Load>(),
-    table::<free::Free>(),
-    table::<mount::Mount>(),
-    table::<unmount::Unmount>(),
-    table::<sync::Sync>(),
-    table::<scale_out::ScaleOut>(),
-    table::<scale_in::ScaleIn>(),
-];
-
 impl State {
-    /// What an operation with this arm is born as.
-    #[must_use]
-    pub const fn born(arm: &ArmSpec, after: bool, approval: bool) -> Self {
-        match arm {
-            ArmSpec::Load(_) => Self::Load(Step::born(after, approval)),
-            ArmSpec::Free(_) => Self::Free(Step::born(after, approval)),
-            ArmSpec::Mount(_) => Self::Mount(Step::born(after, approval)),
-            ArmSpec::Unmount(_) => Self::Unmount(Step::born(after, approval)),
-            ArmSpec::Sync(_) => Self::Sync(Step::born(after, approval)),
-            ArmSpec::ScaleOut(_) => Self::ScaleOut(Step::born(after, approval)),
-            ArmSpec::ScaleIn(_) => Self::ScaleIn(Step::born(after, approval)),
-        }
-    }
-
-    /// Name of the arm: `status.kind`.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Load(_) => load::Load::KIND,
-            Self::Free(_) => free::Free::KIND,
-            Self::Mount(_) => mount::Mount::KIND,
-            Self::Unmount(_) => unmount::Unmount::KIND,
-            Self::Sync(_) => sync::Sync::KIND,
-            Self::ScaleOut(_) => scale_out::ScaleOut::KIND,
-            Self::ScaleIn(_) => scale_in::ScaleIn::KIND,
-        }
-    }
-
     /// Name of the typed state: `status.step`.
     #[must_use]
     pub fn step(&self) -> &'static str {
@@ -215,30 +190,6 @@ impl State {
     #[must_use]
     pub fn phase(&self) -> Phase {
         dispatch!(self, s => s.phase())
-    }
-
-    /// The law.
-    ///
-    /// # Errors
-    /// [`Illegal`] when the state does not know the event.
-    pub fn apply(self, event: &Event, busy: bool) -> Result<Self, Illegal> {
-        match (self, event) {
-            (Self::Load(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Load),
-            (Self::Free(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Free),
-            (Self::Mount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Mount),
-            (Self::Unmount(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Unmount),
-            (Self::Sync(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::Sync),
-            (Self::ScaleOut(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::ScaleOut),
-            (Self::ScaleIn(s), Event::Shared(e)) => s.on_shared(e, busy).map(Self::ScaleIn),
-            (Self::Load(s), Event::Load(e)) => s.on_arm(e.clone()).map(Self::Load),
-            (Self::Free(s), Event::Free(e)) => s.on_arm(e.clone()).map(Self::Free),
-            (Self::Mount(s), Event::Mount(e)) => s.on_arm(e.clone()).map(Self::Mount),
-            (Self::Unmount(s), Event::Unmount(e)) => s.on_arm(e.clone()).map(Self::Unmount),
-            (Self::Sync(s), Event::Sync(e)) => s.on_arm(e.clone()).map(Self::Sync),
-            (Self::ScaleOut(s), Event::ScaleOut(e)) => s.on_arm(e.clone()).map(Self::ScaleOut),
-            (Self::ScaleIn(s), Event::ScaleIn(e)) => s.on_arm(e.clone()).map(Self::ScaleIn),
-            (s, e) => Err(Illegal::because(s.step(), e.name(), "the event belongs to another operation")),
-        }
     }
 
     /// The state after an intent for `effect` was recorded in it.
@@ -287,36 +238,12 @@ impl State {
 }
 
 impl Event {
-    /// The event's name, as it is stored.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Shared(e) => e.name(),
-            Self::Load(e) => load::event_name(e),
-            Self::Free(e) => free::event_name(e),
-            Self::Mount(e) => mount::event_name(e),
-            Self::Unmount(e) => unmount::event_name(e),
-            Self::Sync(e) => sync::event_name(e),
-            Self::ScaleOut(e) => scale_out::event_name(e),
-            Self::ScaleIn(e) => scale_in::event_name(e),
-        }
-    }
-
     /// The payload: what the entry stores besides the name.
     ///
     /// # Errors
     /// When the payload does not serialise, which no event's does.
     pub fn data(&self) -> Result<Value, serde_json::Error> {
-        let tagged = match self {
-            Self::Shared(e) => serde_json::to_value(e),
-            Self::Load(e) => serde_json::to_value(e),
-            Self::Free(e) => serde_json::to_value(e),
-            Self::Mount(e) => serde_json::to_value(e),
-            Self::Unmount(e) => serde_json::to_value(e),
-            Self::Sync(e) => serde_json::to_value(e),
-            Self::ScaleOut(e) => serde_json::to_value(e),
-            Self::ScaleIn(e) => serde_json::to_value(e),
-        }?;
+        let tagged = self.tagged()?;
         let Value::Object(map) = tagged else { return Ok(Value::Null) };
         Ok(map.into_iter().next().map_or(Value::Null, |(_, data)| data))
     }
@@ -330,16 +257,7 @@ impl Event {
         if crate::legality::SHARED_EVENTS.contains(&name) {
             return serde_json::from_value(tagged()).map(Self::Shared);
         }
-        match kind {
-            "load" => serde_json::from_value(tagged()).map(Self::Load),
-            "free" => serde_json::from_value(tagged()).map(Self::Free),
-            "mount" => serde_json::from_value(tagged()).map(Self::Mount),
-            "unmount" => serde_json::from_value(tagged()).map(Self::Unmount),
-            "sync" => serde_json::from_value(tagged()).map(Self::Sync),
-            "scaleOut" => serde_json::from_value(tagged()).map(Self::ScaleOut),
-            "scaleIn" => serde_json::from_value(tagged()).map(Self::ScaleIn),
-            other => Err(serde::de::Error::custom(format!("no operation is called {other:?}"))),
-        }
+        Self::untagged(kind, tagged())
     }
 }
 

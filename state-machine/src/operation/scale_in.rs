@@ -1,43 +1,28 @@
 //! `scaleIn`: fewer workers, and nothing lost with them.
 //!
 //! ```text
-//! preflight -> persisting -> decommissioning -> checking -> draining -> checking -> removing -> leaving -> admitting
-//!                                  ^              |  ^         |           |                          -> verifying
-//!          a worker serves again:  '--------------|--|---------'-----------'                          -> succeeded
-//!                                      stranded:  '-> rescuing
+//! preflight -> persisting ... checking -> removing -> leaving -> admitting -> verifying -> succeeded
+//!              (they are taken out of     refused: '-> fencing     ^ |
+//!               use: see `take_out`)         serves, or stranded:  | '-> decommissioning, rescuing
 //! ```
 //!
 //! Lock: exclusive. Effects: class (d) on the engine (persist, decommission, rescue, admit, each a set-to-value), class (a)
-//! for the write that takes the workers out of the revision. Data safety: what only the cache has and lies on workers
-//! that leave is written to its store before anything happens, all that was there when that was asked for. A client may have written more until it heard of the
-//! decommission, and the decommission moves nothing: so what is stranded is looked for after it, copied from the worker
-//! itself to workers that stay, and looked for again when no client can write there any more. The write that removes is
-//! preceded by one more look. The engine forgets decommissions: a worker that serves again goes back to that step.
-//! Undo, until the first intent to remove: what is stranded is rescued, the workers are admitted again and, when no client
-//! writes to them any more, their pods made anew, one after the other (Alluxio has no call that takes a decommission back),
-//! until each serves; a pause is the same. Irreversible point: that first intent. Progress: files to persist, then workers that are gone.
+//! for the write that takes the workers out of the revision. Data safety: see `take_out`; the write that removes is preceded
+//! by one more look, and while their pods end, what is found on them is saved still.
+//! Undo, until the first intent to remove: they are brought back (see `take_out::back`); a pause is the same. Irreversible
+//! point: that first intent. Progress: files to persist, then workers that are gone.
 
 use super::arm::{Act, Arm, Next, Unrest, View};
+use super::take_out::{Goes, TakeOut, TakeOutEvent, When, back, look};
 use crate::drain::Call;
-use crate::effect::{Answer, Effect, Intent, Outcome, Query};
+use crate::effect::{Answer, Effect, Intent, Query};
+use crate::lifecycle::cut;
 use crate::machine::{Edge, Illegal, edge};
 use crate::members::Numbers;
 use crate::spec::{ArmSpec, OperationSpec};
 use serde::{Deserialize, Serialize};
 
-mod look;
-use look::Look;
-
-/// How far a scale-in is when it looks for what would be lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum When {
-    /// The engine was told, and not every client knows.
-    Told,
-    /// No client uses them any more.
-    Drained,
-    /// The revision has them no more, and their pods end.
-    Removed,
-}
+mod ends;
 
 /// The steps of a scale-in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,43 +34,6 @@ pub enum ScaleIn {
         leave: Numbers,
         /// It has taken them out of the revision.
         removed: bool,
-    },
-    /// What only the cache has is written to its store.
-    Persisting {
-        /// Who leaves.
-        leave: Numbers,
-        /// An earlier attempt may have decommissioned them.
-        touched: bool,
-        /// What was written up to then, by the engine's clock in milliseconds, was asked for; 0: not yet.
-        upto: i64,
-    },
-    /// Tells the engine that they leave.
-    Decommissioning {
-        /// Who leaves.
-        leave: Numbers,
-        /// The revision has them no more: the engine has forgotten it.
-        removed: bool,
-    },
-    /// Looks for what is stranded on them.
-    Checking {
-        /// Who leaves.
-        leave: Numbers,
-        /// How far it is.
-        at: When,
-        /// It has just been copied.
-        again: bool,
-    },
-    /// Copies what is stranded to others.
-    Rescuing {
-        /// Who leaves.
-        leave: Numbers,
-        /// How far it is.
-        at: When,
-    },
-    /// Waits until no client uses them any more.
-    Draining {
-        /// Who leaves.
-        leave: Numbers,
     },
     /// Takes them out of the revision.
     Removing {
@@ -122,6 +70,9 @@ pub enum ScaleIn {
         /// Who has left.
         leave: Numbers,
     },
+    /// They are taken out of use.
+    #[serde(untagged)]
+    Out(TakeOut),
 }
 
 /// The facts that move a scale-in.
@@ -135,31 +86,6 @@ pub enum ScaleInEvent {
         /// The revision has them no more.
         gone: bool,
     },
-    /// The engine was asked to persist files.
-    Asked {
-        /// All that were written up to then, by the engine's clock in milliseconds; 0: not all could be asked for.
-        upto: i64,
-    },
-    /// Nothing older is left that only they have.
-    Persisted {},
-    /// The engine accepted.
-    Decommissioned {},
-    /// One of them serves, in spite of that.
-    Returned {},
-    /// Files would be lost with them.
-    Stranded {
-        /// How many.
-        files: i64,
-    },
-    /// They were copied; the next look tells whether all were.
-    Rescued {},
-    /// Nothing would be lost.
-    Clear {
-        /// Number of the revision, where they are to be taken out of it now.
-        at: i64,
-    },
-    /// No client uses them any more.
-    Drained {},
     /// The revision has them no more.
     Removed {},
     /// The write was refused.
@@ -178,24 +104,20 @@ pub enum ScaleInEvent {
         /// Bytes that all that serve can hold.
         capacity_bytes: i64,
     },
+    /// One of taking them out of use.
+    #[serde(untagged)]
+    Out(TakeOutEvent),
 }
 
-pub(super) const fn event_name(event: &ScaleInEvent) -> &'static str {
+const fn event_name(event: &ScaleInEvent) -> &'static str {
     match event {
         ScaleInEvent::Chosen { .. } => "Chosen",
-        ScaleInEvent::Asked { .. } => "Asked",
-        ScaleInEvent::Persisted {} => "Persisted",
-        ScaleInEvent::Decommissioned {} => "Decommissioned",
-        ScaleInEvent::Returned {} => "Returned",
-        ScaleInEvent::Stranded { .. } => "Stranded",
-        ScaleInEvent::Rescued {} => "Rescued",
-        ScaleInEvent::Clear { .. } => "Clear",
-        ScaleInEvent::Drained {} => "Drained",
         ScaleInEvent::Removed {} => "Removed",
         ScaleInEvent::NotRemoved { .. } => "NotRemoved",
         ScaleInEvent::Left {} => "Left",
         ScaleInEvent::Admitted {} => "Admitted",
         ScaleInEvent::Proven { .. } => "Proven",
+        ScaleInEvent::Out(event) => event.name(),
     }
 }
 
@@ -204,34 +126,22 @@ impl ScaleIn {
     const fn leave(&self) -> &Numbers {
         match self {
             Self::Preflight { leave, .. }
-            | Self::Persisting { leave, .. }
-            | Self::Decommissioning { leave, .. }
-            | Self::Checking { leave, .. }
-            | Self::Rescuing { leave, .. }
-            | Self::Draining { leave }
             | Self::Removing { leave, .. }
             | Self::Fencing { leave, .. }
             | Self::Leaving { leave, .. }
             | Self::Admitting { leave }
             | Self::Verifying { leave } => leave,
+            Self::Out(out) => out.leave(),
         }
-    }
-
-    /// A call about them.
-    fn on(&self, call: Call) -> Effect {
-        Effect::OnWorkers { call, workers: self.leave().clone() }
     }
 
     /// Whether the revision has them no more.
     const fn has_removed(&self) -> bool {
         match self {
-            Self::Preflight { removed, .. } | Self::Decommissioning { removed, .. } => *removed,
-            Self::Checking { at, .. } | Self::Rescuing { at, .. } => matches!(at, When::Removed),
+            Self::Preflight { removed, .. } => *removed,
             Self::Leaving { .. } | Self::Admitting { .. } | Self::Verifying { .. } => true,
-            Self::Persisting { .. }
-            | Self::Draining { .. }
-            | Self::Removing { .. }
-            | Self::Fencing { .. } => false,
+            Self::Removing { .. } | Self::Fencing { .. } => false,
+            Self::Out(out) => out.has_removed(),
         }
     }
 
@@ -243,37 +153,19 @@ impl ScaleIn {
                 match (leave.is_empty(), gone) {
                     (true, _) => Self::Verifying { leave },
                     (false, true) => Self::Leaving { leave, again: false },
-                    (false, false) => Self::Persisting { leave, touched: !before.is_empty(), upto: 0 },
+                    (false, false) => Self::Out(TakeOut::begin(leave, !before.is_empty())),
                 }
             }
-            (Self::Persisting { leave, touched, .. }, E::Asked { upto }) => {
-                Self::Persisting { leave, touched, upto: *upto }
+            (Self::Out(out), E::Out(event)) => match out.next(event)? {
+                Goes::To(out) => Self::Out(out),
+                Goes::Out { leave, at } => Self::Removing { leave, at, started: false },
+                Goes::Watching { leave, again } => Self::Leaving { leave, again },
+            },
+            (Self::Leaving { leave, .. }, E::Out(TakeOutEvent::Returned {})) => {
+                Self::Out(TakeOut::Decommissioning { leave, removed: true })
             }
-            (Self::Persisting { leave, .. }, E::Persisted {}) => {
-                Self::Decommissioning { leave, removed: false }
-            }
-            (Self::Decommissioning { leave, removed: false }, E::Decommissioned {}) => {
-                Self::Checking { leave, at: When::Told, again: false }
-            }
-            (Self::Decommissioning { leave, removed: true }, E::Decommissioned {}) => {
-                Self::Leaving { leave, again: false }
-            }
-            (Self::Checking { leave, .. } | Self::Draining { leave }, E::Returned {}) => {
-                Self::Decommissioning { leave, removed: false }
-            }
-            (Self::Leaving { leave, .. }, E::Returned {}) => Self::Decommissioning { leave, removed: true },
-            (Self::Checking { leave, at, .. }, E::Stranded { .. }) => Self::Rescuing { leave, at },
-            (Self::Leaving { leave, .. }, E::Stranded { .. }) => Self::Rescuing { leave, at: When::Removed },
-            (Self::Rescuing { leave, at: When::Removed }, E::Rescued {}) => {
-                Self::Leaving { leave, again: true }
-            }
-            (Self::Rescuing { leave, at }, E::Rescued {}) => Self::Checking { leave, at, again: true },
-            (Self::Checking { leave, at: When::Told, .. }, E::Clear { .. }) => Self::Draining { leave },
-            (Self::Checking { leave, at: When::Drained, .. }, E::Clear { at }) => {
-                Self::Removing { leave, at: *at, started: false }
-            }
-            (Self::Draining { leave }, E::Drained {}) => {
-                Self::Checking { leave, at: When::Drained, again: false }
+            (Self::Leaving { leave, .. }, E::Out(TakeOutEvent::Stranded { .. })) => {
+                Self::Out(TakeOut::Rescuing { leave, at: When::Removed })
             }
             (Self::Removing { leave, .. }, E::Removed {}) => Self::Leaving { leave, again: false },
             (Self::Removing { leave, at, .. }, E::NotRemoved { why }) => {
@@ -285,6 +177,25 @@ impl ScaleIn {
             (_, _) => return None,
         };
         Some(Next::Step(to))
+    }
+
+    fn removing(leave: &Numbers, at: i64, view: &View<'_>) -> Act<ScaleInEvent> {
+        match look::writes(view) {
+            look::Writes::Written(before) => {
+                let because = if before { "the revision has them no more" } else { "written" };
+                look::record(ScaleInEvent::Removed {}, because)
+            }
+            look::Writes::Refused(why) => Act::Record {
+                event: ScaleInEvent::NotRemoved { why: cut(&why, 120) },
+                because: why,
+                intend: Some(Effect::FenceMembers {}),
+            },
+            look::Writes::Not(waiting) => Act::Await(waiting),
+            look::Writes::Due => Act::Intend {
+                effect: Effect::RemoveWorkers { remove: leave.clone(), at },
+                because: "not written yet".into(),
+            },
+        }
     }
 }
 
@@ -350,16 +261,12 @@ impl Arm for ScaleIn {
     fn name(&self) -> &'static str {
         match self {
             Self::Preflight { .. } => "preflight",
-            Self::Persisting { .. } => "persisting",
-            Self::Decommissioning { .. } => "decommissioning",
-            Self::Checking { .. } => "checking",
-            Self::Rescuing { .. } => "rescuing",
-            Self::Draining { .. } => "draining",
             Self::Removing { .. } => "removing",
             Self::Fencing { .. } => "fencing",
             Self::Leaving { .. } => "leaving",
             Self::Admitting { .. } => "admitting",
             Self::Verifying { .. } => "verifying",
+            Self::Out(out) => out.name(),
         }
     }
 
@@ -391,8 +298,7 @@ impl Arm for ScaleIn {
     }
 
     fn quiet(&self) -> bool {
-        // Files that are on their way to their store may get there.
-        matches!(self, Self::Persisting { touched: false, .. }) || self.leave().is_empty()
+        matches!(self, Self::Out(out) if out.quiet()) || self.leave().is_empty()
     }
 
     fn irreversible(&self, _intent: Option<&Intent>) -> bool {
@@ -400,14 +306,10 @@ impl Arm for ScaleIn {
             Self::Removing { started, .. } => *started,
             Self::Fencing { .. } => true,
             Self::Preflight { .. }
-            | Self::Persisting { .. }
-            | Self::Decommissioning { .. }
-            | Self::Checking { .. }
-            | Self::Rescuing { .. }
-            | Self::Draining { .. }
             | Self::Leaving { .. }
             | Self::Admitting { .. }
-            | Self::Verifying { .. } => self.has_removed(),
+            | Self::Verifying { .. }
+            | Self::Out(_) => self.has_removed(),
         }
     }
 
@@ -415,13 +317,10 @@ impl Arm for ScaleIn {
         let ask = |files| Some(Query::Leaving { workers: self.leave().clone(), files });
         match self {
             Self::Preflight { .. } => Some(Query::Members),
-            Self::Persisting { .. } | Self::Checking { .. } | Self::Leaving { .. } => ask(true),
-            Self::Draining { .. } | Self::Verifying { .. } => ask(false),
-            Self::Decommissioning { .. }
-            | Self::Rescuing { .. }
-            | Self::Removing { .. }
-            | Self::Fencing { .. }
-            | Self::Admitting { .. } => None,
+            Self::Leaving { .. } => ask(true),
+            Self::Verifying { .. } => ask(false),
+            Self::Removing { .. } | Self::Fencing { .. } | Self::Admitting { .. } => None,
+            Self::Out(out) => out.query(),
         }
     }
 
@@ -432,28 +331,36 @@ impl Arm for ScaleIn {
         let ArmSpec::ScaleIn(spec) = &view.spec.operation else {
             return Act::Fail { reason: "InvalidSpec".into(), message: "the spec names no scaleIn".into() };
         };
-        let call = |call, done| look::calling(view, self.on(call), done);
-        match (self, view.outcome) {
-            (Self::Decommissioning { .. }, _) => {
-                return call(Call::Decommission, ScaleInEvent::Decommissioned {});
+        match self {
+            Self::Out(out) => {
+                let act = out.decide(view).map(ScaleInEvent::Out);
+                if let (true, Some(Ok(Answer::Leaving(members, _)))) = (out.is_last(), view.answer) {
+                    let remove = out.leave().clone();
+                    return act.beginning(Effect::RemoveWorkers { remove, at: members.revision }, |event| {
+                        matches!(event, ScaleInEvent::Out(TakeOutEvent::Clear { .. }))
+                    });
+                }
+                return act;
             }
-            (Self::Rescuing { .. }, _) => return call(Call::Rescue, ScaleInEvent::Rescued {}),
-            (Self::Admitting { .. }, _) => return call(Call::Admit, ScaleInEvent::Admitted {}),
-            (Self::Removing { leave, at, .. }, _) => return look::removing(leave, *at, view),
-            (Self::Fencing { why, .. }, _) => return look::fencing(why, view),
-            (Self::Persisting { .. }, Some(outcome)) => {
-                let upto = if let Outcome::Done(receipt) = outcome { receipt.upto_ms } else { None };
-                return call(Call::Persist, ScaleInEvent::Asked { upto: upto.unwrap_or(0) });
+            Self::Removing { leave, at, .. } => return Self::removing(leave, *at, view),
+            Self::Fencing { why, .. } => return look::fencing("NotRemoved", why, view),
+            Self::Admitting { leave } => {
+                let admit = Effect::OnWorkers { call: Call::Admit, workers: leave.clone() };
+                return look::calling(view, admit, ScaleInEvent::Admitted {});
             }
-            (_, _) => {}
+            Self::Preflight { .. } | Self::Leaving { .. } | Self::Verifying { .. } => {}
         }
         match (self, view.answer.and_then(Result::ok)) {
             (Self::Preflight { leave, .. }, Some(Answer::Members(members))) => {
-                look::preflight(leave, spec, members)
+                ends::preflight(leave, spec, members)
             }
-            (_, Some(Answer::Leaving(members, leaving))) => {
-                let look = Look { leave: self.leave(), members, leaving, view };
-                look.foreign().unwrap_or_else(|| look.act(self))
+            (Self::Leaving { leave, again }, Some(Answer::Leaving(members, leaving))) => {
+                let look = look::Look { leave, members, leaving, view };
+                look.foreign().unwrap_or_else(|| ends::see_off(&look, *again))
+            }
+            (Self::Verifying { leave }, Some(Answer::Leaving(members, leaving))) => {
+                let look = look::Look { leave, members, leaving, view };
+                look.foreign().unwrap_or_else(|| ends::verify(&look))
             }
             (_, _) => super::unanswered(),
         }
@@ -474,7 +381,7 @@ impl Arm for ScaleIn {
         {
             return Some(Effect::FenceMembers {});
         }
-        look::undo(self.leave(), members, leaving)
+        back::undo(self.leave(), members, leaving)
     }
 
     fn unrest(&self, view: &Unrest<'_>) -> Option<String> {
@@ -482,16 +389,10 @@ impl Arm for ScaleIn {
         if members.foreign.is_some() {
             return None;
         }
+        let heard = matches!(view.last, Some(Effect::ReplaceWorker { .. }));
         match view.next {
-            // What a client writes to it until then would go with its pod. Once is enough for all of them.
-            Some(Effect::ReplaceWorker { worker, .. }) => {
-                let heard = matches!(view.last, Some(Effect::ReplaceWorker { .. }));
-                (!heard && view.watched_ms < leaving.refresh_ms).then(|| {
-                    format!("the pod of worker {worker} is made anew when no client uses it any more")
-                })
-            }
-            Some(_) => None,
-            None => look::unrest(members, leaving),
+            Some(_) => back::early(view.next, heard, view.watched_ms, leaving),
+            None => back::unrest(members, leaving),
         }
     }
 
@@ -500,19 +401,11 @@ impl Arm for ScaleIn {
         for leave in [Numbers::default(), (0..256).step_by(2).collect()] {
             for flag in [false, true] {
                 all.push(Self::Preflight { leave: leave.clone(), removed: flag });
-                all.push(Self::Persisting { leave: leave.clone(), touched: flag, upto: i64::MAX });
-                all.push(Self::Decommissioning { leave: leave.clone(), removed: flag });
                 all.push(Self::Leaving { leave: leave.clone(), again: flag });
-                for at in [When::Told, When::Drained] {
-                    all.push(Self::Checking { leave: leave.clone(), at, again: flag });
-                }
                 all.push(Self::Removing { leave: leave.clone(), at: i64::MAX, started: flag });
             }
+            all.extend(TakeOut::samples(&leave).into_iter().map(Self::Out));
             all.extend([
-                Self::Rescuing { leave: leave.clone(), at: When::Told },
-                Self::Rescuing { leave: leave.clone(), at: When::Drained },
-                Self::Rescuing { leave: leave.clone(), at: When::Removed },
-                Self::Draining { leave: leave.clone() },
                 Self::Fencing { leave: leave.clone(), at: i64::MAX, why: "w".repeat(120) },
                 Self::Admitting { leave: leave.clone() },
                 Self::Verifying { leave },
@@ -523,24 +416,17 @@ impl Arm for ScaleIn {
 
     fn event_samples() -> Vec<ScaleInEvent> {
         let leave: Numbers = (0..256).step_by(2).collect();
-        vec![
+        let own = [
             ScaleInEvent::Chosen { leave: Numbers::default(), gone: false },
             ScaleInEvent::Chosen { leave: leave.clone(), gone: false },
             ScaleInEvent::Chosen { leave, gone: true },
-            ScaleInEvent::Asked { upto: i64::MAX },
-            ScaleInEvent::Persisted {},
-            ScaleInEvent::Decommissioned {},
-            ScaleInEvent::Returned {},
-            ScaleInEvent::Stranded { files: i64::MAX },
-            ScaleInEvent::Rescued {},
-            ScaleInEvent::Clear { at: i64::MAX },
-            ScaleInEvent::Drained {},
             ScaleInEvent::Removed {},
             ScaleInEvent::NotRemoved { why: "w".repeat(120) },
             ScaleInEvent::Left {},
             ScaleInEvent::Admitted {},
             ScaleInEvent::Proven { workers: i64::MAX, capacity_bytes: i64::MAX },
-        ]
+        ];
+        own.into_iter().chain(TakeOutEvent::samples().into_iter().map(ScaleInEvent::Out)).collect()
     }
 }
 

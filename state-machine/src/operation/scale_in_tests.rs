@@ -2,14 +2,14 @@ use super::*;
 use crate::decision::Decision;
 use crate::drain::{DrainView, Files, LeavingView, MASTER_KNOWS_MS};
 use crate::effect::Outcome;
-use crate::lifecycle::step::{Shared, Step};
-use crate::lifecycle::{Failure, Folded, decide};
+use crate::lifecycle::step::Step;
+use crate::lifecycle::{Failure, decide};
 use crate::members::{Known, MembersView, WorkerView};
 use crate::observation::{IntentView, Observation};
 use crate::operation::{Event, State};
 use crate::spec::Force;
 use crate::testing::engine::serving;
-use crate::testing::{calm, folded, intending, scale_in, scaling_in};
+use crate::testing::{calm, folded, intending, says, scale_in, scaling_in};
 
 const REFRESH_MS: i64 = 120_000;
 
@@ -45,29 +45,6 @@ fn sees(answer: Answer, since_entry_ms: i64) -> Observation {
     Observation { answer: Some(Ok(answer)), since_entry_ms, watched_entry_ms: since_entry_ms, ..calm() }
 }
 
-fn says(spec: &OperationSpec, op: &Folded, seen: &Observation) -> String {
-    let ride = |e: Option<Effect>| e.map(|e| format!(" + {}", e.name())).unwrap_or_default();
-    match decide(spec, op, seen) {
-        Decision::Await(w) => format!("{}: {}", w.reason(), w.message()),
-        Decision::Record { event: Event::Shared(Shared::Aborted { why }), .. } => {
-            format!("fails {}", why.reason)
-        }
-        Decision::Record { event: Event::Shared(Shared::AttemptFailed { why }), .. } => {
-            format!("again {}", why.reason)
-        }
-        Decision::Record { event: Event::Shared(e), intend, .. } => format!("{}{}", e.name(), ride(intend)),
-        Decision::Record { event: Event::ScaleIn(event), intend, .. } => {
-            format!("{}{}", event_name(&event), ride(intend))
-        }
-        other @ (Decision::Record { .. }
-        | Decision::Perform(_)
-        | Decision::TakeHold
-        | Decision::Release
-        | Decision::Seal
-        | Decision::Rest) => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn who_leaves_is_chosen_by_number_or_by_name_and_never_everybody() {
     let chosen = |spec: &OperationSpec| {
@@ -87,6 +64,15 @@ fn who_leaves_is_chosen_by_number_or_by_name_and_never_everybody() {
         });
         spec
     };
+    let mut aside = cache();
+    aside.out = numbers(&[1]);
+    let (spec, seen) = (scale_in(2), sees(Answer::Members(aside), 0));
+    let decision = decide(&spec, &scaling_in(&spec, ScaleIn::first()), &seen);
+    let first = ScaleInEvent::Chosen { leave: numbers(&[1, 3]), gone: false };
+    assert!(
+        matches!(&decision, Decision::Record { event: Event::ScaleIn(e), .. } if *e == first),
+        "whoever is out of use goes first: {decision:?}"
+    );
     assert_eq!(chosen(&scale_in(2)), "2-3");
     assert_eq!(chosen(&scale_in(4)), "");
     assert_eq!(chosen(&scale_in(5)), "fails MoreWanted");
@@ -97,7 +83,8 @@ fn who_leaves_is_chosen_by_number_or_by_name_and_never_everybody() {
 #[test]
 fn nothing_is_decommissioned_before_what_only_the_worker_has_is_in_its_store() {
     let spec = scale_in(3);
-    let op = scaling_in(&spec, ScaleIn::Persisting { leave: three(), touched: false, upto: 500 });
+    let op =
+        scaling_in(&spec, ScaleIn::Out(TakeOut::Persisting { leave: three(), touched: false, upto: 500 }));
     let written = |unpersisted, unasked, oldest_ms| {
         let unpersisted = files(unpersisted);
         leaving(Known::Serves, DrainView { unpersisted, unasked, oldest_ms, ..DrainView::default() })
@@ -127,22 +114,26 @@ fn what_was_written_meanwhile_is_found_and_copied_before_and_after_the_drain() {
         leaving(out(), DrainView { stranded: files(2), rescuable, silent, ..DrainView::default() })
     };
     for at in [When::Told, When::Drained] {
-        let op = scaling_in(&spec, ScaleIn::Checking { leave: three(), at, again: false });
+        let op = scaling_in(&spec, ScaleIn::Out(TakeOut::Checking { leave: three(), at, again: false }));
         assert_eq!(says(&spec, &op, &sees(stranded(None), 0)), "Stranded + rescueBlocks");
         let silent = says(&spec, &op, &sees(stranded(Some("worker-3 refuses")), 0));
         assert!(silent.starts_with("WorkerSilent: 2 files, /new among them, may be on a worker"), "{silent}");
     }
     let clear = || leaving(out(), DrainView::default());
-    let first = scaling_in(&spec, ScaleIn::Checking { leave: three(), at: When::Told, again: false });
+    let first =
+        scaling_in(&spec, ScaleIn::Out(TakeOut::Checking { leave: three(), at: When::Told, again: false }));
     assert_eq!(says(&spec, &first, &sees(clear(), 0)), "Clear", "clients may write still");
-    let second = scaling_in(&spec, ScaleIn::Checking { leave: three(), at: When::Drained, again: false });
+    let second = scaling_in(
+        &spec,
+        ScaleIn::Out(TakeOut::Checking { leave: three(), at: When::Drained, again: false }),
+    );
     assert_eq!(says(&spec, &second, &sees(clear(), 0)), "Clear + removeWorkers");
 }
 
 #[test]
 fn it_drains_until_every_client_has_heard_and_none_is_at_it() {
     let spec = scale_in(3);
-    let op = scaling_in(&spec, ScaleIn::Draining { leave: three() });
+    let op = scaling_in(&spec, ScaleIn::Out(TakeOut::Draining { leave: three() }));
     let busy = |busy| leaving(out(), DrainView { busy, ..DrainView::default() });
     assert!(says(&spec, &op, &sees(busy(0), REFRESH_MS - 1)).starts_with("WaitingForMembers: every client"));
     assert!(says(&spec, &op, &sees(busy(1), REFRESH_MS)).starts_with("StillUsed"));
@@ -153,9 +144,9 @@ fn it_drains_until_every_client_has_heard_and_none_is_at_it() {
 fn a_worker_that_serves_again_is_decommissioned_again_and_one_that_nobody_knows_is_not_gone_at_once() {
     let spec = scale_in(3);
     for at in [
-        ScaleIn::Checking { leave: three(), at: When::Told, again: false },
-        ScaleIn::Checking { leave: three(), at: When::Drained, again: false },
-        ScaleIn::Draining { leave: three() },
+        ScaleIn::Out(TakeOut::Checking { leave: three(), at: When::Told, again: false }),
+        ScaleIn::Out(TakeOut::Checking { leave: three(), at: When::Drained, again: false }),
+        ScaleIn::Out(TakeOut::Draining { leave: three() }),
     ] {
         let op = scaling_in(&spec, at);
         let known = |known, master_up_ms| leaving(known, DrainView { master_up_ms, ..DrainView::default() });
@@ -193,7 +184,7 @@ fn a_cancel_brings_the_workers_back_and_loses_nothing_on_the_way() {
     let spec = scale_in(3);
     let why = Failure::new("Stalled", "for ever");
     let failing = |at| folded(&spec, State::ScaleIn(Step::Aborting { at, why: why.clone() }));
-    let draining = failing(ScaleIn::Draining { leave: three() });
+    let draining = failing(ScaleIn::Out(TakeOut::Draining { leave: three() }));
     let stranded = DrainView { stranded: files(1), rescuable: 1, ..DrainView::default() };
     assert_eq!(says(&spec, &draining, &sees(leaving(out(), stranded), 0)), "Intended + rescueBlocks");
     let known = |known| sees(leaving(known, DrainView::default()), 0);
@@ -221,7 +212,7 @@ fn a_cancel_comes_too_late_once_the_workers_may_be_removed() {
     let mut spec = scale_in(3);
     spec.control.cancel = true;
     let answer = || sees(leaving(out(), DrainView::default()), 0);
-    let draining = scaling_in(&spec, ScaleIn::Draining { leave: three() });
+    let draining = scaling_in(&spec, ScaleIn::Out(TakeOut::Draining { leave: three() }));
     assert!(says(&spec, &draining, &answer()).starts_with("CancelRequested"));
     for at in [
         ScaleIn::Removing { leave: three(), at: 4, started: true },

@@ -32,6 +32,29 @@ pub struct ScaleInSpec {
     pub choose: Choose,
 }
 
+/// Arguments of `decommission`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DecommissionSpec {
+    /// The workers, by the numbers in their names: 3 for the pod `<cache>-worker-3-0`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), inner(range(min = 0, max = 255))))]
+    pub numbers: Vec<i32>,
+    /// Only those of them that are out of use by then: the engine may have forgotten it. Nobody else is touched.
+    #[serde(default)]
+    pub only_if_out_of_use: bool,
+}
+
+/// Arguments of `recommission`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RecommissionSpec {
+    /// The workers, by the numbers in their names: 3 for the pod `<cache>-worker-3-0`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), inner(range(min = 0, max = 255))))]
+    pub numbers: Vec<i32>,
+}
+
 impl ScaleInSpec {
     /// So many stay, and those with the highest numbers leave.
     #[must_use]

@@ -99,6 +99,8 @@ pub struct Engine {
     /// Files that only workers have, and of those the ones that only workers have which are out of use.
     pub unpersisted: i64,
     pub stranded: i64,
+    /// Files that went with a pod.
+    pub lost: i64,
     /// What the operation under test asks for.
     spec: OperationSpec,
 }
@@ -128,6 +130,7 @@ impl Engine {
             members: MembersView::default(),
             unpersisted: 1,
             stranded: 0,
+            lost: 0,
             spec: spec.clone(),
         }
     }
@@ -246,9 +249,20 @@ impl Engine {
                     self.members.revision += 1;
                 }
             }
+            Effect::MarkWorkers { workers, out, at } => {
+                if self.members.revision == *at {
+                    let others = self.members.out.without(workers);
+                    self.members.out = if *out { others.with(workers) } else { others };
+                    self.members.written = Written::Changed;
+                    self.members.revision += 1;
+                }
+            }
             Effect::ReplaceWorker { worker, uid } => {
                 let mut all = self.members.workers.iter_mut();
                 let same = all.find(|w| w.number == *worker && w.uid.as_ref() == Some(uid));
+                if same.is_some() {
+                    self.lost += std::mem::take(&mut self.stranded);
+                }
                 if let Some(w) = same.filter(|w| w.known != Known::As("Disabled".into())) {
                     *w = WorkerView { uid: Some(format!("{uid}+")), ..serving(*worker) };
                 }

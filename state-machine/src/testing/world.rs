@@ -9,10 +9,10 @@ use crate::ids::{Fence, Nonce, Token, WriterId};
 use crate::invariant;
 use crate::journal::{Entry, Record, Signature, replay};
 use crate::lifecycle::step::Shared;
-use crate::lifecycle::{Change, Folded, decide, query};
+use crate::lifecycle::{Change, Folded, asks, decide, query};
 use crate::lock::{Final, Lock, Request};
 use crate::machine::Phase;
-use crate::members::Known;
+use crate::members::{Known, WorkerView};
 use crate::mounts::Standing;
 use crate::observation::{IntentView, LockView, Observation, Predecessor, PredecessorState, Target};
 use crate::operation::Event;
@@ -178,6 +178,9 @@ impl World {
         let done =
             if self.predecessors_done { PredecessorState::Succeeded } else { PredecessorState::Unfinished };
         let own = self.processes[p].own.as_ref();
+        let outcome = own
+            .filter(|o| op.intent.as_ref().is_some_and(|i| i.nonce == o.nonce))
+            .and_then(|o| o.outcome.clone());
         Observation {
             age_ms: now,
             since_entry_ms: record.last().map_or(0, |e| now - ms(e)),
@@ -194,10 +197,8 @@ impl World {
             target: Target::Ready,
             lock: self.lock_view(),
             intent,
-            outcome: own
-                .filter(|o| op.intent.as_ref().is_some_and(|i| i.nonce == o.nonce))
-                .and_then(|o| o.outcome.clone()),
-            answer: query(spec, op).map(|q| self.engine.answer(&q)),
+            answer: query(spec, op).filter(|_| asks(op, outcome.is_some())).map(|q| self.engine.answer(&q)),
+            outcome,
         }
     }
 
@@ -329,6 +330,19 @@ impl World {
                     let there = self.engine.members.workers.len();
                     assert_eq!((i32::try_from(there).ok(), self.engine.stranded), (s.workers, 0));
                 }
+                ArmSpec::Decommission(s) => {
+                    let mut named =
+                        self.engine.members.workers.iter().filter(|w| s.numbers.contains(&w.number));
+                    let out = |n: &i32| self.engine.members.out.contains(*n);
+                    assert!(named.all(|w| w.known != Known::Serves) && s.numbers.iter().all(out));
+                    assert_eq!(self.engine.stranded, 0);
+                }
+                ArmSpec::Recommission(s) => {
+                    let mut named =
+                        self.engine.members.workers.iter().filter(|w| s.numbers.contains(&w.number));
+                    assert!(named.all(WorkerView::serves) && self.engine.members.out.is_empty());
+                    assert_eq!(self.engine.lost, 0, "files went with a pod");
+                }
                 ArmSpec::Mount(m) => assert_eq!(self.engine.mounts.standing(m), Standing::AsWanted),
                 ArmSpec::Unmount(_) => assert_eq!(self.engine.mounts.next_to_unmount(&self.spec), Ok(None)),
             }
@@ -380,8 +394,9 @@ impl World {
         assert!(self.lock.holders.iter().all(|h| h.hold > op.fence.epoch), "the hold was not given back");
         self.advance(60_000);
         assert!(self.skipped || !self.ours_runs());
-        if matches!(self.spec.operation, ArmSpec::ScaleIn(_)) && !self.skipped {
-            let serve = self.engine.members.workers.iter().all(|w| w.known == Known::Serves);
+        if matches!(self.spec.operation, ArmSpec::ScaleIn(_) | ArmSpec::Decommission(_)) && !self.skipped {
+            let out = |w: &WorkerView| self.engine.members.out.contains(w.number);
+            let serve = self.engine.members.workers.iter().all(|w| out(w) || w.known == Known::Serves);
             assert!(
                 serve && self.engine.stranded == 0,
                 "a worker is left out of use: {:?}",

@@ -15,7 +15,7 @@ use crate::effect::{
 };
 use crate::ids::{Digest, Fence, Nonce, PlanHash, Token, WriterId};
 use crate::lifecycle::step::Shared;
-use crate::lifecycle::{Change, Folded, decide, halt_is_due, query};
+use crate::lifecycle::{Change, Folded, asks, decide, query};
 use crate::lock::{Final, Lock, Request};
 use crate::machine::Phase;
 use crate::observation::{IntentView, LockView, Observation, Target};
@@ -301,6 +301,7 @@ fn call(intent: &Intent) -> Effects {
         }
         Effect::AddWorkers { .. }
         | Effect::RemoveWorkers { .. }
+        | Effect::MarkWorkers { .. }
         | Effect::ReplaceWorker { .. }
         | Effect::OnWorkers { .. }
         | Effect::FenceMembers {} => panic!("the model has no members"),
@@ -323,7 +324,7 @@ fn observation(
     engine: Engine,
 ) -> Observation {
     let outcome = done.then(|| Outcome::Done(Receipt { task: Some(1), ..Receipt::default() }));
-    let asked = stand != Stand::Sendable && (outcome.is_none() || halt_is_due(record));
+    let asked = stand != Stand::Sendable && asks(record, outcome.is_some());
     Observation {
         since_entry_ms: A_WHILE_MS,
         since_step_ms: A_WHILE_MS,
