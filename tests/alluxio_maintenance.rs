@@ -59,9 +59,11 @@ async fn a_worker_is_taken_out_kept_out_and_brought_back_under_a_client_that_nev
     kubectl(&["wait", "pod/cache-worker-1-0", "--for=condition=Ready", "--timeout=120s"]);
 
     // A master that starts anew knows nothing of it: the worker serves, and is taken out again.
+    let before: Vec<_> = operations(&ground).await.into_iter().map(|o| o.metadata.name).collect();
     kubectl(&["delete", "pod", "cache-master-0", "--grace-period=1"]);
     let again = |o: &DataOperation| {
-        matches!(&o.spec.operation, ArmSpec::Decommission(d) if d.only_if_out_of_use)
+        !before.contains(&o.metadata.name)
+            && matches!(&o.spec.operation, ArmSpec::Decommission(d) if d.only_if_out_of_use)
             && o.phase() == Some(Phase::Succeeded)
     };
     let mut told = None;
@@ -93,6 +95,60 @@ async fn a_worker_is_taken_out_kept_out_and_brought_back_under_a_client_that_nev
     println!("{:#?}", story(&ground).await);
     println!("{} objects accepted, {refused} refused", accepted.len());
     readable(&proxy, &accepted);
+    kubectl(&["delete", "dataoperation/aside", "dataoperation/back", "cachecluster/cache", "--timeout=120s"]);
+    gone(&ground, kubectl).await;
+    drop(running);
+}
+
+/// An engine forgets a worker that it does not let in after half an hour, and the worker's process ends after one; here sooner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_forgotten_and_whose_process_has_ended_comes_back() {
+    let Some(ground) = Ground::new("forgotten").await else { return };
+    let running = ground.start();
+    let mut yaml = written_to(2, "5sec");
+    for (name, value) in [
+        ("alluxio.master.worker.timeout", "10sec"),
+        ("alluxio.master.lost.worker.detection.interval", "2sec"),
+        ("alluxio.master.lost.worker.deletion.timeout", "5sec"),
+        ("alluxio.worker.block.heartbeat.timeout", "15sec"),
+    ] {
+        yaml["properties"][name] = json!(value);
+    }
+    ground.apply(&[ground.cluster(&yaml)]);
+    ground.until("Ready", |s| s.phase == "Ready" && s.workers == "2/2").await;
+    let proxy = format!("{}:39999", ip(&ground.pods("proxy").await[0]));
+    assert!(put(&proxy, "/api/v1/s3/bucket", b""), "a bucket");
+    let objects = write(&proxy, 0, 12);
+    ground.apply(&[asked(&ground, "aside", json!({"decommission": {"numbers": [1]}}))]);
+    assert_eq!(ends(&ground, "aside").await.phase(), Some(Phase::Succeeded));
+    let ended = async || {
+        let pods = ground.pods("worker").await;
+        let one = pods.iter().find(|p| p.metadata.name.as_deref() == Some("cache-worker-1-0"));
+        let containers = one.and_then(|p| p.status.as_ref()?.container_statuses.clone()).unwrap_or_default();
+        containers.iter().any(|c| c.restart_count > 0)
+    };
+    let mut gone_by = false;
+    for _ in 0..cluster::POLLS {
+        gone_by = ended().await && listed(&ground).await.is_empty();
+        if gone_by {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        gone_by,
+        "its process goes on, or the master knows it still: {:#?}",
+        ground.status().await.members
+    );
+    let status = ground.status().await;
+    assert_eq!((status.phase.as_str(), status.workers.as_str()), ("Ready", "1/2"), "nobody misses it");
+    ground.apply(&[asked(&ground, "back", json!({"recommission": {"numbers": [1]}}))]);
+    let op = ends(&ground, "back").await;
+    assert_eq!(op.phase(), Some(Phase::Succeeded), "{:#?}", op.status);
+    ground.until("2/2", |s| s.phase == "Ready" && s.workers == "2/2").await;
+    println!("{:#?}", story(&ground).await);
+    readable(&proxy, &objects);
+    let kubectl = |args: &[&str]| ground.bench.kubectl(&[&["-n", &ground.ns.name], args].concat(), &[]);
     kubectl(&["delete", "dataoperation/aside", "dataoperation/back", "cachecluster/cache", "--timeout=120s"]);
     gone(&ground, kubectl).await;
     drop(running);

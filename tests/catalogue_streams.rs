@@ -129,10 +129,8 @@ async fn row_39_a_kind_that_may_not_be_read_at_the_start_is_named_to_everybody_w
     let deadline = Instant::now() + LIMIT;
     let (locks, key) = (Arc::clone(&ctx.locks), ratchet::cache::Key::new("", "some-lock"));
     let waiter = tokio::spawn(async move { locks.wait_for(&key, deadline, |l| l.map(|_| ())).await });
-    let began = Instant::now();
     let run = controller::run(Arc::clone(&ctx), std::future::pending());
     let why = tokio::time::timeout(LIMIT, run).await.unwrap().unwrap_err();
-    assert!(began.elapsed() < LIMIT, "known after {:?}", began.elapsed());
     for told in [why, waiter.await.unwrap().unwrap_err(), ctx.locks.ready(deadline).await.unwrap_err()] {
         let WaitError::Start(why) = told else { panic!("{told:?}") };
         assert!(why.contains("TargetLock") && why.contains("forbidden"), "{why}");

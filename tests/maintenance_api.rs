@@ -12,6 +12,7 @@ use cluster::managed::*;
 use cluster::stage::Stage;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::PostParams;
 use ratchet::api::DataOperation;
 use ratchet_state_machine::machine::Phase;
@@ -138,6 +139,18 @@ async fn a_worker_that_serves_again_is_taken_out_again_and_once_for_each_time() 
     until(&stage, "Ready", |s| s.phase == "Ready").await;
     ask(&stage, "aside", json!({"decommission": {"numbers": [1]}})).await.unwrap();
     stage.ends("aside", Phase::Succeeded).await;
+    let budgets = api::<PodDisruptionBudget>(&stage);
+    let aside = async || {
+        let selector = budgets.get("c-worker").await.unwrap().spec.unwrap().selector.unwrap();
+        selector
+            .match_expressions
+            .unwrap_or_default()
+            .into_iter()
+            .flat_map(|e| e.values.unwrap_or_default())
+            .collect::<Vec<String>>()
+    };
+    let is = async |wanted: Vec<String>| aside().await == wanted;
+    stage.eventually("its pod is not protected", async || is(vec!["1".to_owned()]).await).await;
     for time in 1..=2 {
         stage.engine.world().out.clear();
         let status = until(&stage, "told again", |s| {
@@ -154,6 +167,7 @@ async fn a_worker_that_serves_again_is_taken_out_again_and_once_for_each_time() 
     stage.ends("back", Phase::Succeeded).await;
     let status = until(&stage, "3/3", |s| s.phase == "Ready" && s.workers == "3/3").await;
     assert_eq!(status.handled, 2);
+    stage.eventually("it is protected again", async || is(vec![]).await).await;
     drop(registers);
     delete(&stage).await;
     drop(kubelet);

@@ -67,7 +67,7 @@ async fn a_fluid_runtime_leads_to_its_masters_wherever_they_are() {
     let status = says(&stage, "Ready", "Ready").await;
     assert_eq!(status.endpoints, ["10.0.0.1:24817"]);
     let not: Vec<&str> = status.capabilities.iter().filter(|c| !c.allowed).map(|c| c.name.as_str()).collect();
-    assert_eq!(not, ["AddWorkers", "RemoveWorkers", "ReplacePods", "Configure"]);
+    assert_eq!(not, ["ReplacePods", "Configure"]);
 
     let pods: Api<Pod> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
     pods.delete("ds-master-0", &DeleteParams::default().grace_period(0)).await.unwrap();

@@ -28,7 +28,12 @@ for file in {.,simulator,state-machine}/tests/*.rs tests/*/main.rs; do
 done
 cargo test --workspace --no-run
 log=$(mktemp)
-{ nice -n 19 cargo test --workspace --no-fail-fast --lib "${computing[@]}" && cargo test --workspace --doc; } >"$log" 2>&1 &
+{
+  at_once=0
+  nice -n 19 cargo test --workspace --no-fail-fast --lib "${computing[@]}" || at_once=$?
+  nice -n 19 cargo test --workspace --doc || at_once=$?
+  exit "$at_once"
+} >"$log" 2>&1 &
 beside=$!
 failed=0
 cargo test --workspace --no-fail-fast --bins "${others[@]}" || failed=$?

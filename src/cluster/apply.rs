@@ -183,7 +183,12 @@ fn changes<K: DeserializeOwned + Serialize>(object: &Object, live: &Live) -> Res
     let wanted = read.and_then(|o| serde_json::to_value(o));
     let wanted =
         wanted.map_err(|e| trouble("InvalidSpec", format!("{} cannot be read: {e}", object.name)))?;
-    let all = differences(&wanted, &live.value, "");
+    let mut all = differences(&wanted, &live.value, "");
+    // Nobody adds anything to whom a budget protects: an exception that is not wanted any more goes.
+    let selector = |o: &Value| o["spec"]["selector"].clone();
+    if object.kind == Kind::PodDisruptionBudget && selector(&wanted) != selector(&live.value) {
+        all.push(json!({"op": "replace", "path": "/spec/selector", "value": selector(&wanted)}));
+    }
     // The number of the revision alone is no reason to write.
     let numbered = |o: &Value| o["path"].as_str().is_some_and(|p| p.starts_with("/metadata/annotations"));
     Ok(if all.iter().all(numbered) { Vec::new() } else { all })

@@ -136,8 +136,19 @@ pub async fn follow(
     create(ctx, cluster, &next.operation, arm(&next.operation, managed.workers.replicas), false).await
 }
 
+/// So many workers are taken out of use again at once: as many as fit into the status.
+const MOST_AT_ONCE: usize = 8;
+/// Where that failed it is tried again after that.
+const AGAIN_AFTER: chrono::Duration = chrono::Duration::minutes(10);
+
+/// When an operation ended.
+fn finished(op: &DataOperation) -> Option<chrono::DateTime<chrono::Utc>> {
+    let at = op.status.as_ref()?.finished_at.as_ref()?;
+    chrono::DateTime::parse_from_rfc3339(at).ok().map(|at| at.to_utc())
+}
+
 /// Has workers that are out of use and serve all the same taken out of use again: the engine forgets it, with its master at
-/// the latest. Where that failed on a revision, a person decides what comes next.
+/// the latest.
 pub async fn keep_out(
     ctx: &Ctx,
     cluster: &Arc<CacheCluster>,
@@ -158,13 +169,21 @@ pub async fn keep_out(
     if stage != Stage::Ready || !told || serving.is_empty() || ctx.broken(Mutation::LetItServe) {
         return None;
     }
-    // As many as fit into the status; the others are next.
-    let numbers: Vec<String> = serving.iter().take(8).map(i32::to_string).collect();
+    let mut serving = serving;
+    if serving.len() > MOST_AT_ONCE {
+        let turn = usize::try_from(seen.status.handled).unwrap_or(0) % serving.len();
+        serving.rotate_left(turn);
+    }
+    let numbers: Vec<String> = serving.iter().take(MOST_AT_ONCE).map(i32::to_string).collect();
     let handled = format!("{}@{}", numbers.join(","), revision.number);
+    let failed_at = op.as_ref().filter(|o| o.phase() == Some(Phase::Failed)).and_then(|o| finished(o));
     let phase = op.and_then(|o| o.phase()).map_or_else(|| facet.phase.clone(), |p| p.name().to_owned());
     let at_work = !facet.operation.is_empty() && phase != GONE && !is_over(&phase);
-    let given_up = facet.handled == handled && phase != "Succeeded";
-    if at_work || given_up || show::changing(ctx, cluster) {
+    let failed = phase == Phase::Failed.name();
+    let rests = failed_at.is_some_and(|at| ctx.clock.now() - at < AGAIN_AFTER);
+    // Somebody ended it: a person knows, and decides.
+    let ended = facet.handled == handled && !failed && phase != Phase::Succeeded.name();
+    if at_work || rests || ended || show::changing(ctx, cluster) {
         return None;
     }
     tracing::info!(cluster = owner(cluster).name, workers = handled, "out of use, and serving again");

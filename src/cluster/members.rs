@@ -1,10 +1,11 @@
-//! What operations see of the members of a managed cache.
+//! What operations see of the members of a cache.
 //!
 //! ```text
 //!   revision (a consistent read) + pods (watched) + the engine's report --> MembersView --> a decision of an operation
 //!                                  workers that leave: sets and pods too --> LeavingView
 //! ```
 
+use super::owned::{self, Owned};
 use super::render::{self, Owner};
 use super::{owner, pods, stage_of};
 use crate::api::cluster::{CacheClusterStatus, Member};
@@ -18,10 +19,12 @@ use crate::controller::reply::Reply;
 use crate::controller::teeth::Mutation;
 use crate::controller::write;
 use crate::engine::{Engine, EngineInfo};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use ratchet_state_machine::drain::{At, DrainView, Files, LeavingView};
 use ratchet_state_machine::effect::{Answer, Effect, Query, Trouble, TroubleKind};
 use ratchet_state_machine::members::{Known, MembersView, Numbers, WorkerView, Written};
+use ratchet_state_machine::setup::Part;
 use std::sync::Arc;
 
 pub(super) fn api(ctx: &Ctx, op: &DataOperation) -> Api<CacheCluster> {
@@ -52,15 +55,22 @@ pub(super) async fn read(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -
     })
 }
 
-/// What there is of a managed cache, by a consistent read of its CacheCluster.
-pub(super) struct Seen {
-    pub owner: Owner,
-    pub revision: Revision,
-    pub engine: Arc<dyn Engine>,
+/// Who makes the pods.
+enum Whose {
+    /// Ratchet does.
+    Managed(Owner, Box<Revision>),
+    /// The owner does that the cache was declared by.
+    Owned(Box<Owned>),
+}
+
+/// What there is of a cache, by consistent reads.
+struct Seen {
+    whose: Whose,
+    engine: Arc<dyn Engine>,
     /// What the engine says of its members.
-    pub info: EngineInfo,
+    info: EngineInfo,
     /// The stage of the set-up, where it is not over.
-    pub set_up: Option<String>,
+    set_up: Option<String>,
 }
 
 /// Looks; the view where there is nothing more to see.
@@ -71,6 +81,7 @@ async fn look(
     ctx: &Ctx,
     op: &DataOperation,
     around: &Surroundings,
+    also: &Numbers,
 ) -> Result<Result<Seen, MembersView>, Trouble> {
     // Of what is gone, or goes, nothing has to be fenced.
     let foreign = |why: String| {
@@ -90,9 +101,21 @@ async fn look(
     if cluster.metadata.deletion_timestamp.is_some() {
         return foreign(format!("the CacheCluster {} is being deleted", op.spec.target));
     }
+    if let Some(to) = owned::reference(&cluster) {
+        let Some(engine) = around.engine.clone() else {
+            return Err(trouble(TroubleKind::Unreachable, "the CacheCluster has not been looked at yet"));
+        };
+        let whose = match Owned::look(ctx, &cluster, to, also).await? {
+            Ok(owned) => Whose::Owned(Box::new(owned)),
+            Err(why) => return foreign(why),
+        };
+        let info = engine.probe().await?;
+        return Ok(Ok(Seen { whose, engine, info, set_up: None }));
+    }
     if cluster.spec.managed.is_none() {
         return foreign(
-            "the cache is attached: whoever runs its pods decides how many workers it has".into(),
+            "the cache is attached by its addresses: whoever runs its pods decides how many workers it has"
+                .into(),
         );
     }
     if !ctx.config.managed {
@@ -109,25 +132,100 @@ async fn look(
         return Err(trouble(TroubleKind::Unreachable, "the CacheCluster has not been looked at yet"));
     };
     let info = engine.probe().await?;
-    Ok(Ok(Seen { owner: owner(&cluster), revision, engine, info, set_up }))
+    let whose = Whose::Managed(owner(&cluster), Box::new(revision));
+    Ok(Ok(Seen { whose, engine, info, set_up }))
 }
 
 impl Seen {
-    fn members(self, ctx: &Ctx, op: &DataOperation) -> MembersView {
-        let workers =
-            self.revision.workers.iter().map(|n| worker(ctx, &self.owner, &self.info, *n)).collect();
-        MembersView {
-            foreign: None,
-            revision: self.revision.number,
-            written: if ctx.broken(Mutation::EndWithoutFence) {
-                Written::Fenced
-            } else {
-                written(&self.revision, op.uid())
-            },
-            out: self.revision.out_of_use.iter().copied().collect(),
-            workers,
-            set_up: self.set_up,
+    fn numbers(&self) -> Numbers {
+        match &self.whose {
+            Whose::Managed(_, revision) => revision.workers.iter().copied().collect(),
+            Whose::Owned(owned) => owned.numbers(),
         }
+    }
+
+    fn members(&self, ctx: &Ctx, op: &DataOperation) -> MembersView {
+        let workers = self.numbers().iter().map(|n| self.worker(ctx, n)).collect();
+        let view = MembersView { workers, set_up: self.set_up.clone(), ..MembersView::default() };
+        let mut view = match &self.whose {
+            Whose::Managed(_, revision) => MembersView {
+                revision: revision.number,
+                written: written(revision, op.uid()),
+                out: revision.out_of_use.iter().copied().collect(),
+                ..view
+            },
+            Whose::Owned(owned) => MembersView {
+                revision: owned.revision(),
+                written: owned.written(op),
+                owned_by: Some(owned.title()),
+                ..view
+            },
+        };
+        if ctx.broken(Mutation::EndWithoutFence) {
+            view.written = Written::Fenced;
+        }
+        view
+    }
+
+    fn worker(&self, ctx: &Ctx, number: i32) -> WorkerView {
+        match &self.whose {
+            Whose::Managed(owner, _) => {
+                let name = [render::worker_pod(owner, number)];
+                let pods = pods::of(ctx, owner, &name);
+                let outdated = |pod: &_| match pods::up_to_date(ctx, pod) {
+                    Some(true) => None,
+                    Some(false) | None => {
+                        Some("is not known to be made from the template of its StatefulSet")
+                    }
+                };
+                let part = pods::part(&pods, &name, outdated);
+                view(ctx, number, pods.first(), part, known(owner, &self.info, number))
+            }
+            Whose::Owned(owned) => {
+                let part = owned.part(number);
+                view(ctx, number, owned.pod(number), part, owned.known(&self.info, number))
+            }
+        }
+    }
+
+    /// A worker that leaves; its pod counts as there while anything is left that could make one.
+    fn gone_or(&self, ctx: &Ctx, number: i32) -> WorkerView {
+        let mut view = self.worker(ctx, number);
+        view.pod = match &self.whose {
+            Whose::Managed(owner, _) => {
+                let pod = render::worker_pod(owner, number);
+                let set = pod.rsplit_once('-').map_or(pod.as_str(), |(set, _)| set);
+                let key = |name: &str| Key::new(owner.namespace.as_str(), name);
+                ctx.workloads.pods.get(&key(&pod)).is_some() || ctx.workloads.sets.get(&key(set)).is_some()
+            }
+            Whose::Owned(owned) => owned.may_have(number),
+        };
+        view
+    }
+
+    /// The workers as the engine has to know them.
+    fn at(&self, ctx: &Ctx, leave: &Numbers) -> Vec<At> {
+        let owned = match &self.whose {
+            Whose::Managed(owner, revision) => return at(ctx, owner, revision, leave),
+            Whose::Owned(owned) => owned,
+        };
+        let one = |number: i32| {
+            let listed = owned.known(&self.info, number).map(|m| m.name.as_str());
+            let host = listed.and_then(|n| n.rsplit_once(':')).map(|(host, _)| host.to_owned())?;
+            let address = owned.address(number).unwrap_or_else(|| host.clone());
+            Some(At { host, address, leaves: leave.contains(number) })
+        };
+        self.numbers().with(leave).iter().filter_map(one).collect()
+    }
+
+    /// Time after which every client knows which workers are in use, in milliseconds.
+    fn refresh_ms(&self) -> i64 {
+        let set = match &self.whose {
+            Whose::Managed(_, revision) => revision.managed.properties.get(REFRESH).map(String::as_str),
+            Whose::Owned(owned) => owned.property(REFRESH),
+        };
+        // A client may have asked right before, and its question takes a moment.
+        set.and_then(duration_ms).unwrap_or(REFRESH_MS).saturating_add(5_000)
     }
 }
 
@@ -136,7 +234,7 @@ impl Seen {
 /// # Errors
 /// [`Trouble`] when the API server or the cache does not answer.
 pub async fn answer(ctx: &Ctx, op: &DataOperation, around: &Surroundings) -> Result<Answer, Trouble> {
-    let seen = look(ctx, op, around).await?;
+    let seen = look(ctx, op, around, &Numbers::default()).await?;
     Ok(Answer::Members(seen.map_or_else(|view| view, |seen| seen.members(ctx, op))))
 }
 
@@ -151,16 +249,16 @@ pub async fn leaving(
     leave: &Numbers,
     files: bool,
 ) -> Result<Answer, Trouble> {
-    let seen = match look(ctx, op, around).await? {
+    let seen = match look(ctx, op, around, leave).await? {
         Ok(seen) => seen,
         Err(view) => return Ok(Answer::Leaving(view, Box::default())),
     };
-    let workers = at(ctx, &seen.owner, &seen.revision, leave);
+    let workers = seen.at(ctx, leave);
     let said = seen.engine.inspect(&Query::Drain { workers, files }).await?;
     let Answer::Drain(mut drain) = said else {
         return Err(trouble(TroubleKind::Unsupported, "the cache cannot say what its workers have"));
     };
-    let mut views: Vec<WorkerView> = leave.iter().map(|n| gone_or(ctx, &seen, n)).collect();
+    let mut views: Vec<WorkerView> = leave.iter().map(|n| seen.gone_or(ctx, n)).collect();
     if ctx.broken(Mutation::SkipSecondList) {
         drain.stranded = Files::default();
     }
@@ -176,19 +274,8 @@ pub async fn leaving(
         let unknown = views.iter_mut().filter(|w| w.known == Known::No);
         unknown.for_each(|w| w.known = Known::As("Disabled".into()));
     }
-    let refresh_ms = refresh_ms(&seen.revision);
-    let view = LeavingView { workers: views, drain, refresh_ms };
+    let view = LeavingView { workers: views, drain, refresh_ms: seen.refresh_ms() };
     Ok(Answer::Leaving(seen.members(ctx, op), Box::new(view)))
-}
-
-/// A worker that leaves; its pod counts as there while anything is left that could make one.
-fn gone_or(ctx: &Ctx, seen: &Seen, number: i32) -> WorkerView {
-    let mut view = worker(ctx, &seen.owner, &seen.info, number);
-    let pod = render::worker_pod(&seen.owner, number);
-    let set = pod.rsplit_once('-').map_or(pod.as_str(), |(set, _)| set);
-    let key = |name: &str| Key::new(seen.owner.namespace.as_str(), name);
-    view.pod = ctx.workloads.pods.get(&key(&pod)).is_some() || ctx.workloads.sets.get(&key(set)).is_some();
-    view
 }
 
 /// The workers of a cache as its engine has to know them.
@@ -204,11 +291,17 @@ pub(super) fn at(ctx: &Ctx, owner: &Owner, revision: &Revision, leave: &Numbers)
     all.with(leave).iter().map(one).collect()
 }
 
-/// The same for a call to the engine; none where the effect is about no workers.
-pub fn of_call(ctx: &Ctx, around: &Surroundings, effect: &Effect) -> Vec<At> {
+/// The same for a call to the engine; none where the effect is about no workers, or they cannot be seen.
+pub async fn of_call(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect: &Effect) -> Vec<At> {
     let (Effect::OnWorkers { workers, .. }, Some(cluster)) = (effect, &around.cluster) else {
         return Vec::new();
     };
+    if owned::reference(cluster).is_some() {
+        return match look(ctx, op, around, workers).await {
+            Ok(Ok(seen)) => seen.at(ctx, workers),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+    }
     let revision = cluster.status.as_ref().and_then(|s| s.revision.as_ref());
     revision.map_or_else(Vec::new, |r| at(ctx, &owner(cluster), r, workers))
 }
@@ -217,13 +310,6 @@ pub fn of_call(ctx: &Ctx, around: &Surroundings, effect: &Effect) -> Vec<At> {
 const REFRESH_MS: i64 = 120_000;
 /// The setting of that.
 const REFRESH: &str = "alluxio.user.worker.list.refresh.interval";
-
-/// Time after which every client knows which workers are in use, in milliseconds.
-fn refresh_ms(revision: &Revision) -> i64 {
-    let set = revision.managed.properties.get(REFRESH);
-    // A client may have asked right before, and its question takes a moment.
-    set.and_then(|text| duration_ms(text)).unwrap_or(REFRESH_MS).saturating_add(5_000)
-}
 
 /// A time as Alluxio writes it: `120sec`, `2min`, `500ms`; a plain number is milliseconds.
 fn duration_ms(text: &str) -> Option<i64> {
@@ -257,16 +343,7 @@ pub(super) const FENCE: &str = "fenceMembers";
 /// So long after a pod became ready its process has registered, in seconds.
 const SETTLED_S: i64 = 30;
 
-fn worker(ctx: &Ctx, owner: &Owner, info: &EngineInfo, number: i32) -> WorkerView {
-    let name = [render::worker_pod(owner, number)];
-    let pods = pods::of(ctx, owner, &name);
-    let outdated = |pod: &_| match pods::up_to_date(ctx, pod) {
-        Some(true) => None,
-        Some(false) | None => Some("is not known to be made from the template of its StatefulSet"),
-    };
-    let part = pods::part(&pods, &name, outdated);
-    let member = known(owner, info, number);
-    let pod = pods.first();
+fn view(ctx: &Ctx, number: i32, pod: Option<&Arc<Pod>>, part: Part, member: Option<&Member>) -> WorkerView {
     let ready_s =
         pod.and_then(|p| pods::ready_since(p)).map(|at| ctx.clock.now().timestamp() - at.as_second());
     WorkerView {
@@ -287,7 +364,7 @@ fn worker(ctx: &Ctx, owner: &Owner, info: &EngineInfo, number: i32) -> WorkerVie
 }
 
 /// The engine's word for a worker that serves.
-const ACTIVE: &str = "ACTIVE";
+pub(super) const ACTIVE: &str = "ACTIVE";
 
 /// What the engine says of the worker of this number: of several with its host, the one that serves.
 fn known<'a>(owner: &Owner, info: &'a EngineInfo, number: i32) -> Option<&'a Member> {

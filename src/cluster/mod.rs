@@ -15,6 +15,7 @@ mod edits;
 mod facts;
 mod leave;
 pub mod members;
+mod owned;
 mod pods;
 pub mod reference;
 mod render;

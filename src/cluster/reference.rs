@@ -1,5 +1,5 @@
 //! A cache that somebody else runs, found through the object that it was declared by: a Fluid `AlluxioRuntime` or an
-//! `AlluxioCluster`. Neither kind has to be installed. Only addresses are read; what runs the cache is left alone.
+//! `AlluxioCluster`. Neither kind has to be installed. Addresses are read here; `owned` changes how many workers there are.
 //!
 //! ```text
 //!   reference --discovery--> the owner's kind --get--> is it there? --pods NAME-master-0, 1, ...--> ip : port "rpc"
@@ -35,11 +35,15 @@ const fn group(kind: OwnerKind) -> &'static str {
     }
 }
 
-/// The RPC addresses of the masters of the cache that is referred to.
+/// The object that a cache was declared by.
 ///
 /// # Errors
-/// [`NotFound`] while there are none.
-pub async fn endpoints(ctx: &Ctx, cluster: &CacheCluster, to: &Reference) -> Result<Vec<String>, NotFound> {
+/// [`NotFound`] while it is not there.
+pub async fn owner(
+    ctx: &Ctx,
+    cluster: &CacheCluster,
+    to: &Reference,
+) -> Result<(Api<DynamicObject>, DynamicObject), NotFound> {
     let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
     let kind = format!("{:?}", to.kind);
     let missing = |reason, message: String| NotFound { reason, message };
@@ -58,13 +62,24 @@ pub async fn endpoints(ctx: &Ctx, cluster: &CacheCluster, to: &Reference) -> Res
     };
     let owners: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &resource);
     match write::get(ctx, &owners, &to.name).await {
-        Ok(Some(_)) => {}
+        Ok(Some(found)) => Ok((owners, found)),
         Ok(None) => {
             let message = format!("there is no {kind} {} in namespace {namespace}; create it", to.name);
-            return Err(missing("OwnerNotFound", message));
+            Err(missing("OwnerNotFound", message))
         }
-        Err(reply) => return Err(refused(&kind, &to.name, reply)),
+        Err(reply) => Err(refused(&kind, &to.name, reply)),
     }
+}
+
+/// The RPC addresses of the masters of the cache that is referred to.
+///
+/// # Errors
+/// [`NotFound`] while there are none.
+pub async fn endpoints(ctx: &Ctx, cluster: &CacheCluster, to: &Reference) -> Result<Vec<String>, NotFound> {
+    owner(ctx, cluster, to).await?;
+    let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
+    let kind = format!("{:?}", to.kind);
+    let missing = |reason, message: String| NotFound { reason, message };
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
     let mut all = Vec::new();
     for ordinal in 0..MOST_MASTERS {

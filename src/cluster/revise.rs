@@ -9,7 +9,7 @@
 //! resourceVersion. A pod is replaced by evicting the one whose uid stands in the intent.
 
 use super::members::{self, Found, api, read};
-use super::{Stage, owner, render, stage_of};
+use super::{Stage, owned, owner, render, stage_of};
 use crate::api::managed::{Managed, Revision, WrittenBy};
 use crate::api::{CacheCluster, DataOperation};
 use crate::controller::Ctx;
@@ -20,9 +20,9 @@ use crate::controller::write::{self, Part};
 use crate::engine::{Call as EngineCall, Secrets, window_closed};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use ratchet_state_machine::drain::{Call, LeavingView};
+use ratchet_state_machine::drain::{Call, LeavingView, MASTER_KNOWS_MS};
 use ratchet_state_machine::effect::{Answer, Effect, Intent, Outcome, Receipt};
-use ratchet_state_machine::members::{Known, MAX_WORKERS, MembersView, Numbers};
+use ratchet_state_machine::members::{Known, MAX_WORKERS, MembersView, Numbers, WorkerView};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -95,6 +95,14 @@ async fn attempt(
         }
         Err(reply) => return Tried::Not(refused("ApiServerUnavailable", reply.name())),
     };
+    if let Some(to) = owned::reference(&cluster) {
+        return match owned::attempt(ctx, op, &cluster, to, intent).await {
+            Ok(()) => Tried::Done(Receipt::default()),
+            Err(Ok(Outcome::Done(receipt))) => Tried::Done(receipt),
+            Err(Ok(outcome)) => Tried::Not(outcome),
+            Err(Err(reply)) => tried(reply),
+        };
+    }
     let next = match next(op, &cluster, intent) {
         Ok(next) => next,
         Err(Outcome::Done(receipt)) => return Tried::Done(receipt),
@@ -120,10 +128,19 @@ async fn attempt(
             ctx.cluster_queue.add(key);
             Tried::Done(Receipt::default())
         }
-        Err(Reply::Conflict | Reply::Lost | Reply::Gone) => Tried::Again,
-        Err(Reply::Ambiguous(why)) => Tried::Unsure(why),
-        Err(Reply::Busy(_)) => Tried::Not(refused("ApiServerBusy", "the API server asks for patience")),
-        Err(reply) => Tried::Not(refused("WriteRefused", reply.name())),
+        Err(reply) => tried(reply),
+    }
+}
+
+/// What a reply that is no success makes of a try.
+fn tried(reply: Reply) -> Tried {
+    match reply {
+        Reply::Conflict | Reply::Lost | Reply::Gone => Tried::Again,
+        Reply::Ambiguous(why) => Tried::Unsure(why),
+        Reply::Busy(_) => Tried::Not(refused("ApiServerBusy", "the API server asks for patience")),
+        reply @ (Reply::Denied(_) | Reply::Rule(_) | Reply::TooLarge(_) | Reply::Terminating) => {
+            Tried::Not(refused("WriteRefused", reply.name()))
+        }
     }
 }
 
@@ -259,7 +276,7 @@ async fn admit(
         fence: intent.fence,
         send_before,
         secrets: &Secrets::default(),
-        workers: &members::of_call(ctx, around, &effect),
+        workers: &members::of_call(ctx, op, around, &effect).await,
     };
     match engine.perform(call).await {
         Outcome::Done(_) => {}
@@ -270,7 +287,8 @@ async fn admit(
     }
 }
 
-/// Has a worker's pod made anew, if it is the one with this uid still: budgets are asked.
+/// Has a worker's pod made anew, if it is the one with this uid still. Budgets are asked; they protect whoever serves, and this
+/// one does not: where another pod has used the budget up, it goes all the same.
 async fn replace(
     ctx: &Ctx,
     op: &DataOperation,
@@ -293,13 +311,22 @@ async fn replace(
         Ok((_, leaving)) => leaving,
         Err(outcome) => return outcome,
     };
-    if leaving.workers.iter().any(|w| w.known == Known::Serves) || !leaving.drain.stranded.none() {
-        return refused("NeededStill", format!("worker {worker} serves, or has what nobody else has"));
+    let (young, drain) = (leaving.drain.master_up_ms < MASTER_KNOWS_MS, &leaving.drain);
+    let may_serve = |w: &WorkerView| w.known == Known::Serves || (w.known == Known::No && young);
+    if leaving.workers.iter().any(may_serve) || !drain.stranded.none() {
+        return refused("NeededStill", format!("worker {worker} may serve, or has what nobody else has"));
     }
-    let pod = render::worker_pod(&owner(cluster), worker);
+    let pod = match owned::reference(cluster) {
+        Some(to) => owned::pod(&to.name, worker),
+        None => render::worker_pod(&owner(cluster), worker),
+    };
     let api: Api<Pod> =
         Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
-    match write::evict(ctx, &api, &pod, uid).await {
+    let gone = match write::evict(ctx, &api, &pod, uid).await {
+        Err(Reply::Busy(_)) => write::delete(ctx, &api, &pod, uid, None).await,
+        other => other,
+    };
+    match gone {
         Ok(()) => Outcome::Done(Receipt::default()),
         Err(Reply::Conflict | Reply::Gone) => Outcome::Done(Receipt { attached: true, ..Receipt::default() }),
         Err(Reply::Ambiguous(detail)) => Outcome::Unknown { detail },

@@ -46,7 +46,7 @@ pub async fn write(
     status.masters = format!("{}/{}", facts.masters.ready, facts.masters.wanted);
     status.workers = workers(&facts, status.revision.as_ref());
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
-    status.capabilities = Capability::managed(NOT_YET);
+    status.capabilities = Capability::with_workers(NOT_YET);
     if let Some(set_up) = &mut status.set_up
         && set_up.stage != stage.name()
     {
@@ -95,8 +95,13 @@ fn stages(stage: Stage, wait: Option<&(String, String)>) -> Vec<Wanted> {
     Stage::ALL.iter().filter(|s| **s != Stage::Ready).map(one).collect()
 }
 
-/// How many workers live, and who is out of use.
-fn live(cluster: &CacheCluster, facts: &Facts, status: &CacheClusterStatus) -> String {
+/// How many workers live and who is out of use, and who serves in spite of that.
+struct Live {
+    all: String,
+    but: String,
+}
+
+fn live(cluster: &CacheCluster, facts: &Facts, status: &CacheClusterStatus) -> Live {
     let out: Numbers = status.revision.iter().flat_map(|r| r.out_of_use.iter().copied()).collect();
     let aside = if out.is_empty() { String::new() } else { format!("; out of use: {out}") };
     let serving: Numbers = edits::serving_out(cluster, status).into_iter().collect();
@@ -105,14 +110,14 @@ fn live(cluster: &CacheCluster, facts: &Facts, status: &CacheClusterStatus) -> S
         f if f.operation.is_empty() => format!("; worker {serving} serves all the same"),
         f => format!("; worker {serving} serves all the same: {} is {}", f.operation, f.phase),
     };
-    format!("{} workers live{aside}{but}", facts.workers.wanted)
+    Live { all: format!("{} workers live{aside}", facts.workers.wanted), but }
 }
 
-fn ready(stage: Stage, serves: bool, wait: Option<&(String, String)>, live: &str) -> Wanted {
+fn ready(stage: Stage, serves: bool, wait: Option<&(String, String)>, live: &Live) -> Wanted {
     let ready = stage == Stage::Ready && serves;
     match wait {
-        Some((reason, message)) => Wanted::new(READY, ready, reason, message.as_str()),
-        None if ready => Wanted::new(READY, true, "Ready", live),
+        Some((reason, message)) => Wanted::new(READY, ready, reason, format!("{message}{}", live.but)),
+        None if ready => Wanted::new(READY, true, "Ready", format!("{}{}", live.all, live.but)),
         None => Wanted::new(READY, false, "Creating", format!("the set-up is at {stage}")),
     }
 }

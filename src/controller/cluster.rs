@@ -53,7 +53,10 @@ pub async fn reconcile(ctx: &Ctx, key: &Key) -> Option<Duration> {
         Some(to) => look_by(ctx, &cluster, to, &old).await,
     };
     status.phase = verdict.phase.into();
-    status.capabilities = Capability::data_only(ATTACHED);
+    status.capabilities = match &cluster.spec.attached.reference {
+        None => Capability::data_only(ATTACHED),
+        Some(_) => Capability::with_workers(ATTACHED),
+    };
     status.observed_generation = cluster.metadata.generation.unwrap_or(0);
     let wanted = Wanted::new(READY, verdict.ready, verdict.reason, verdict.message);
     status.conditions =
@@ -172,7 +175,7 @@ pub fn size(bytes: i64) -> String {
 }
 
 /// Why nothing but its data is touched.
-const ATTACHED: &str = "the cache is attached: whoever runs its pods scales, replaces and configures them";
+const ATTACHED: &str = "the cache is attached: this is up to whoever runs its pods";
 
 /// Whether the difference is worth a write: everything but small changes of what is used.
 pub fn worth_writing(old: Option<&CacheClusterStatus>, new: &CacheClusterStatus) -> bool {

@@ -201,7 +201,7 @@ async fn act_first(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect:
     let send_before = ctx.clock.instant() + Duration::from_secs(1);
     let token = Token("unwritten".into());
     let secrets = &Secrets::default();
-    let workers = &cluster::members::of_call(ctx, around, effect);
+    let workers = &cluster::members::of_call(ctx, op, around, effect).await;
     engine
         .perform(Call { effect, spec: &op.spec, token: &token, fence, send_before, secrets, workers })
         .await;
@@ -247,7 +247,7 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         fence: intent.fence,
         send_before,
         secrets: &secrets,
-        workers: &cluster::members::of_call(ctx, around, &intent.effect),
+        workers: &cluster::members::of_call(ctx, op, around, &intent.effect).await,
     };
     let outcome = engine.perform(call).await;
     answered(ctx, op, intent, own, outcome);

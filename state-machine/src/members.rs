@@ -192,6 +192,8 @@ pub enum Written {
 pub struct MembersView {
     /// Why nobody may change them; `None` where Ratchet runs the pods.
     pub foreign: Option<String>,
+    /// Who makes the pods, where Ratchet does not and may say how many there are: then only the last ones come and go.
+    pub owned_by: Option<String>,
     /// The stage of the set-up, while the cache was never ready.
     pub set_up: Option<String>,
     /// Number of the revision.

@@ -103,9 +103,9 @@ impl Capability {
         )
     }
 
-    /// What may be done with a managed cache, and why no more.
+    /// What may be done with a cache whose number of workers Ratchet may change, and why no more.
     #[must_use]
-    pub fn managed(why: &str) -> Vec<Self> {
+    pub fn with_workers(why: &str) -> Vec<Self> {
         Self::of(
             &["DataOperations", "Mounts", "AddWorkers", "RemoveWorkers"],
             &["ReplacePods", "Configure"],

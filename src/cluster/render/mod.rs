@@ -312,7 +312,16 @@ impl Renderer<'_> {
     }
 
     fn budget(&self, component: &str) -> Object {
-        let spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": self.selector(component)}});
+        // Whoever is out of use is missed by nobody, and shall not count as missing either.
+        let aside: Vec<String> = match component {
+            "worker" => self.revision.out_of_use.iter().map(i32::to_string).collect(),
+            _ => Vec::new(),
+        };
+        let mut spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": self.selector(component)}});
+        if !aside.is_empty() {
+            let but = json!([{"key": pods::WORKER, "operator": "NotIn", "values": aside}]);
+            spec["selector"]["matchExpressions"] = but;
+        }
         let name = format!("{}-{component}", self.owner.name);
         self.object(
             Kind::PodDisruptionBudget,

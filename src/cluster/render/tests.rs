@@ -93,6 +93,21 @@ fn one_master_and_two_workers_become_these_objects() {
 }
 
 #[test]
+fn a_worker_that_is_out_of_use_is_not_protected_and_counts_as_missing_nowhere() {
+    let budget = |out_of_use: Vec<i32>| {
+        let managed = managed(json!({}));
+        let revision = Revision { number: 7, workers: vec![0, 1], out_of_use, managed, by: None };
+        let all = render(&owner(), &revision).unwrap();
+        find(&all, Kind::PodDisruptionBudget, "c-worker")["spec"]["selector"].clone()
+    };
+    let (none, one) = (budget(vec![]), budget(vec![1]));
+    assert_eq!(one["matchLabels"], none["matchLabels"]);
+    let but = json!([{"key": pods::WORKER, "operator": "NotIn", "values": ["1"]}]);
+    assert_eq!(one["matchExpressions"], but);
+    assert_eq!(none["matchExpressions"], Value::Null);
+}
+
+#[test]
 fn the_settings_come_from_the_typed_fields_first_and_from_the_user_after() {
     let one = settings(
         &rendered(json!({"properties": {"alluxio.user.x": " a\\b\nalluxio.master.hostname=evil ü"}}))

@@ -84,9 +84,11 @@ impl Alluxio {
     pub(super) async fn drain(&self, at: &[At], files: bool) -> Result<DrainView, AlluxioError> {
         let (master, workers) = (self.client.master_info().await?, self.client.workers().await?);
         let mut view = DrainView::default();
+        let busy = self.busy(at, &workers);
         if files {
-            let listed = self.listed(at).await?;
-            view = listed.view;
+            let (listed, busy) = futures::join!(self.listed(at, master.now_ms), busy);
+            let listed = listed?;
+            view = DrainView { busy, ..listed.view };
             let mut last = "";
             let sources = self.sources(at, &workers, &listed.missing).await;
             for (missing, source) in listed.missing.iter().zip(&sources) {
@@ -101,14 +103,14 @@ impl Alluxio {
                 last = &missing.path;
             }
         } else {
-            view.busy = self.busy(at, &workers).await;
+            view.busy = busy.await;
         }
         view.master_up_ms = master.now_ms.saturating_sub(master.start_time_ms);
         Ok(view)
     }
 
-    async fn listed(&self, at: &[At]) -> Result<Listed, AlluxioError> {
-        let now_ms = self.client.master_info().await?.now_ms;
+    /// `now_ms`: the master's clock before.
+    async fn listed(&self, at: &[At], now_ms: i64) -> Result<Listed, AlluxioError> {
         let leaves = |host: &str| at.iter().any(|w| w.leaves && w.host == host);
         let mut listed = Listed { now_ms, ..Listed::default() };
         self.client.unpersisted(|file| listed.add(file, leaves)).await?;
@@ -165,7 +167,8 @@ impl Alluxio {
     ) -> Result<Option<Receipt>, AlluxioError> {
         let sent = match what {
             drain::Call::Persist => {
-                let listed = self.listed(call.workers).await?;
+                let now_ms = self.client.master_info().await?.now_ms;
+                let listed = self.listed(call.workers, now_ms).await?;
                 let asked = self.persist(&listed.to_ask, longer(call)).await?;
                 let upto_ms = (asked == listed.to_ask.len()).then_some(listed.now_ms);
                 let sent = asked > 0 || upto_ms.is_some();
@@ -233,7 +236,8 @@ impl Alluxio {
 
     async fn rescue(&self, call: &Call<'_>) -> Result<bool, AlluxioError> {
         let (at, workers) = (call.workers, self.client.workers().await?);
-        let listed = self.listed(at).await?;
+        let now_ms = self.client.master_info().await?.now_ms;
+        let listed = self.listed(at, now_ms).await?;
         let sources = self.sources(at, &workers, &listed.missing).await;
         let stays =
             |w: &&Worker| w.state == WorkerState::Active && !at.iter().any(|a| a.leaves && a.host == w.host);

@@ -183,6 +183,10 @@ pub(super) fn not_ours<E>(members: &MembersView) -> Option<Act<E>> {
     if let Some(why) = &members.foreign {
         return Some(Act::Fail { reason: "NotManaged".into(), message: why.clone() });
     }
+    if let Some(by) = &members.owned_by {
+        let message = format!("the pods belong to {by}, which keeps no note of workers that are out of use");
+        return Some(Act::Fail { reason: "NotManaged".into(), message });
+    }
     let stage = members.set_up.as_ref()?;
     Some(wait("ClusterNotReady", format!("the cache is still being set up: {stage}")))
 }

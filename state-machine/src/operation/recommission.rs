@@ -176,7 +176,7 @@ fn returning(look: &Look<'_>) -> Act<RecommissionEvent> {
     let same = view.intent.is_some_and(|i| next.as_ref() == Some(&i.effect));
     let heard = view.intent.is_some_and(|i| matches!(i.effect, Effect::ReplaceWorker { .. }));
     match next {
-        Some(_) if same && view.since_entry_ms < super::AT_ONCE_MS => {
+        Some(_) if same && view.since_entry_ms < look::ASK_AGAIN_MS => {
             waits("what was asked for last is under way".into())
         }
         Some(effect) => match back::early(Some(&effect), heard, view.watched_ms, leaving) {

@@ -60,6 +60,12 @@ fn they_are_rescued_let_in_and_made_anew_until_each_serves() {
     let early = next("Decommissioned", DrainView::default(), REFRESH_MS - 1);
     assert!(early.starts_with("WaitingForMembers: the pod of worker 1 is made anew when"), "{early}");
     assert_eq!(next("Decommissioned", DrainView::default(), REFRESH_MS), "Intended + replaceWorker");
+    // Forgotten by the master, and its process has ended: it cannot register before it is let in.
+    let ended = WorkerView { ready: false, settled: false, ..one(Known::No) };
+    assert_eq!(says(&spec, &op, &looks(&[], ended, DrainView::default(), 0)), "Intended + admitWorkers");
+    let old = DrainView { master_up_ms: i64::MAX, ..DrainView::default() };
+    let forgotten = looks(&[], one(Known::No), old, REFRESH_MS);
+    assert_eq!(says(&spec, &op, &forgotten), "Intended + replaceWorker", "which lets it in as well");
     let young = WorkerView { settled: false, ..one(known("Decommissioned")) };
     let waits = says(&spec, &op, &looks(&[], young, DrainView::default(), REFRESH_MS));
     assert!(waits.starts_with("WaitingForMembers: worker 1 does not serve again"), "{waits}");
@@ -84,6 +90,6 @@ fn what_was_asked_for_last_is_not_asked_for_again_at_once() {
         ..looks(&[], one(known("Decommissioned")), DrainView::default(), REFRESH_MS)
     };
     assert_eq!(says(&spec, &op, &answered), "Intended + replaceWorker", "the look decides, not the reply");
-    assert!(next(9_999).starts_with("WaitingForMembers"));
-    assert_eq!(next(10_000), "Intended + admitWorkers");
+    assert!(next(29_999).starts_with("WaitingForMembers"));
+    assert_eq!(next(30_000), "Intended + admitWorkers");
 }

@@ -53,6 +53,13 @@ pub(super) fn preflight(before: &Numbers, spec: &ScaleInSpec, members: &MembersV
         let message = "no worker would be left in use; name fewer, or delete the CacheCluster".into();
         return Act::Fail { reason: "NoWorkerLeft".into(), message };
     }
+    if let Some(by) = &members.owned_by {
+        let stay = i32::try_from(there.len() - leave.len()).unwrap_or(0);
+        if there.without(&leave) != (0..stay).collect() {
+            let message = format!("{by} removes its last workers only, and these are {leave} of {there}");
+            return Act::Fail { reason: "OnlyLast".into(), message };
+        }
+    }
     let because = format!("{} of {} workers leave", leave.len(), there.len());
     chosen(leave, false, because)
 }

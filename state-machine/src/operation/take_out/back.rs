@@ -3,7 +3,7 @@
 //! Alluxio has no call that takes a decommission back: what is stranded is rescued, the worker is let in again and, when no
 //! client writes to it any more, its pod made anew, until each serves. Those that the revision says are out of use stay so.
 
-use crate::drain::{Call, DISABLED, LeavingView};
+use crate::drain::{Call, DISABLED, LeavingView, MASTER_KNOWS_MS};
 use crate::effect::Effect;
 use crate::members::{Known, MembersView, Numbers, WorkerView};
 
@@ -45,17 +45,23 @@ pub fn undo(leave: &Numbers, members: &MembersView, leaving: &LeavingView) -> Op
             && !members.out.contains(w.number)
             && (there.contains(w.number) || !w.pod)
     };
-    let workers: Numbers = leaving.workers.iter().filter(may_return).map(|w| w.number).collect();
-    if !workers.is_empty() {
-        return Some(Effect::OnWorkers { call: Call::Admit, workers });
+    let admit =
+        |workers: Numbers| (!workers.is_empty()).then_some(Effect::OnWorkers { call: Call::Admit, workers });
+    let disabled = admit(leaving.workers.iter().filter(may_return).map(|w| w.number).collect());
+    if disabled.is_some() {
+        return disabled;
     }
-    // What would go with a pod is not given up here.
-    if !leaving.drain.stranded.none() {
-        return None;
-    }
+    // A master that has just started knows nobody: whoever it does not list may be about to register.
+    let known = leaving.drain.master_up_ms >= MASTER_KNOWS_MS;
     // One whose pod is new registers by itself. They do not serve: none of them is missed while its pod is made anew.
-    let stays_out = out.iter().find(|w| w.settled)?;
-    Some(Effect::ReplaceWorker { worker: stays_out.number, uid: stays_out.uid.clone()? })
+    let stays_out = out.iter().find(|w| w.settled && (known || w.known != Known::No));
+    // What would go with a pod is not given up here.
+    if let Some(worker) = stays_out.filter(|_| leaving.drain.stranded.none()) {
+        return Some(Effect::ReplaceWorker { worker: worker.number, uid: worker.uid.clone()? });
+    }
+    // One that is not let in is forgotten after half an hour, and its process ends after an hour: it is not ready then.
+    let forgotten = out.iter().filter(|w| w.known == Known::No && w.pod && !w.ready);
+    admit(forgotten.map(|w| w.number).collect())
 }
 
 /// What keeps a pod from being made anew now. What a client writes to its worker until it has heard of the decommission would
@@ -64,4 +70,71 @@ pub fn early(next: Option<&Effect>, heard: bool, watched_ms: i64, leaving: &Leav
     let Some(Effect::ReplaceWorker { worker, .. }) = next else { return None };
     let early = !heard && watched_ms < leaving.refresh_ms;
     early.then(|| format!("the pod of worker {worker} is made anew when no client uses it any more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drain::{DrainView, Files};
+    use crate::testing::engine::serving;
+
+    fn worker(number: i32, known: Known) -> WorkerView {
+        WorkerView { known, ..serving(number) }
+    }
+
+    fn dead(number: i32) -> WorkerView {
+        WorkerView { ready: false, settled: false, ..worker(number, Known::No) }
+    }
+
+    fn admitted(number: i32) -> WorkerView {
+        worker(number, Known::As("Decommissioned".into()))
+    }
+
+    fn disabled(number: i32) -> WorkerView {
+        worker(number, Known::As(DISABLED.into()))
+    }
+
+    /// What is next for these, of which those are to be out of use.
+    fn next(workers: Vec<WorkerView>, out: &[i32], drain: DrainView) -> String {
+        let leave: Numbers = workers.iter().map(|w| w.number).collect();
+        let members = MembersView {
+            workers: workers.clone(),
+            out: out.iter().copied().collect(),
+            ..MembersView::default()
+        };
+        let view = LeavingView { workers, drain, refresh_ms: 0 };
+        match undo(&leave, &members, &view) {
+            Some(Effect::OnWorkers { call, workers }) => format!("{} {workers}", call.name()),
+            Some(Effect::ReplaceWorker { worker, .. }) => format!("replaceWorker {worker}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn old() -> DrainView {
+        DrainView { master_up_ms: i64::MAX, ..DrainView::default() }
+    }
+
+    #[test]
+    fn one_that_does_not_come_back_keeps_no_other_out() {
+        assert_eq!(next(vec![disabled(2), dead(3)], &[], old()), "admitWorkers 2");
+        assert_eq!(next(vec![admitted(2), dead(3)], &[], old()), "replaceWorker 2");
+        let young = WorkerView { settled: false, ..admitted(2) };
+        assert_eq!(next(vec![young, dead(3)], &[], old()), "admitWorkers 3");
+        assert_eq!(next(vec![serving(2), dead(3)], &[], old()), "admitWorkers 3");
+    }
+
+    #[test]
+    fn whoever_is_to_be_out_of_use_stays_so() {
+        assert_eq!(next(vec![disabled(1), disabled(2)], &[1], old()), "admitWorkers 2");
+        assert_eq!(next(vec![disabled(1), admitted(2)], &[1], old()), "replaceWorker 2");
+        assert_eq!(next(vec![disabled(1), serving(2)], &[1], old()), "None");
+    }
+
+    #[test]
+    fn what_a_young_master_does_not_list_may_be_about_to_register() {
+        assert_eq!(next(vec![worker(1, Known::No)], &[], DrainView::default()), "None");
+        assert_eq!(next(vec![worker(1, Known::No)], &[], old()), "replaceWorker 1");
+        let stranded = DrainView { stranded: Files { count: 1, example: None }, ..old() };
+        assert_eq!(next(vec![admitted(1)], &[], stranded), "None", "its files would go with it");
+    }
 }

@@ -10,7 +10,7 @@ use crate::operation::arm::{Act, View};
 use crate::operation::{AT_ONCE_MS, Called, NOT_PERSISTED, called, refused};
 
 /// So long after files were asked to be persisted others may be asked for, in milliseconds.
-const ASK_AGAIN_MS: i64 = 30_000;
+pub const ASK_AGAIN_MS: i64 = 30_000;
 /// So long after files were copied others are, after workers that leave were told so they are told again, and after a write
 /// it is tried again, in milliseconds.
 pub const COPY_AGAIN_MS: i64 = 2_000;
