@@ -8,7 +8,7 @@ mod cluster;
 
 use cluster::controllers::InProcess;
 use cluster::faults::Faults;
-use cluster::managed::Kubelet;
+use cluster::managed::{Kubelet, ip};
 use cluster::stage::Stage;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -64,15 +64,19 @@ fn set(name: &str, replicas: usize) -> StatefulSet {
     serde_json::from_value(set).unwrap()
 }
 
-/// A cache of so many workers, and its CacheCluster, which refers to its owner.
-async fn declare(stage: &Stage, workers: usize) {
+/// A cache of so many workers, which register by their names or by their addresses, and its CacheCluster, which refers to its
+/// owner.
+async fn declare(stage: &Stage, workers: usize, by_address: bool) {
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     stage.bench.apply(&json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "alluxioclusters.k8s-operator.alluxio.com"},
         "spec": {"group": "k8s-operator.alluxio.com", "scope": "Namespaced",
             "names": {"kind": "AlluxioCluster", "plural": "alluxioclusters", "singular": "alluxiocluster"},
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}}));
-    let host = |i: usize| format!("ds-worker-{i}.ds-worker.{}.svc:29999", stage.ns.name);
+    let host = |i: usize| match by_address {
+        true => format!("{}:29999", ip(&format!("ds-worker-{i}"))),
+        false => format!("ds-worker-{i}.ds-worker.{}.svc:29999", stage.ns.name),
+    };
     stage.engine.world().workers = (0..5).map(host).collect();
     let sets: Api<StatefulSet> = Api::namespaced(stage.admin.clone(), &stage.ns.name);
     for (name, replicas) in [("ds-master", 1), ("ds-worker", workers)] {
@@ -120,7 +124,7 @@ async fn asked(stage: &Stage) -> (i64, String) {
 async fn dies(k: usize) -> Option<usize> {
     let stage = Stage::empty("owned-crash").await?;
     let (_kubelet, _owner) = (Kubelet::start(&stage), OwnersController::start(&stage));
-    declare(&stage, 3).await;
+    declare(&stage, 3, false).await;
     let before = stage.controller().await;
     ready(&stage).await;
     before.stop().await;
@@ -157,7 +161,7 @@ async fn a_worker_leaves_through_its_owners_spec_once_whenever_the_controller_di
 async fn only_the_last_come_and_go_and_an_owner_that_was_edited_meanwhile_is_not_overwritten() {
     let Some(stage) = Stage::empty("owned").await else { return };
     let (_kubelet, _owner) = (Kubelet::start(&stage), OwnersController::start(&stage));
-    declare(&stage, 2).await;
+    declare(&stage, 2, true).await;
     let running = stage.controller().await;
     ready(&stage).await;
     let status = clusters(&stage).get("c").await.unwrap().status.unwrap();
@@ -189,6 +193,9 @@ async fn only_the_last_come_and_go_and_an_owner_that_was_edited_meanwhile_is_not
     stage.engine.world().busy = 0;
     stage.ends("fewer", Phase::Succeeded).await;
     assert_eq!(asked(&stage).await.0, 3);
+    // Its address is one that another worker may have tomorrow.
+    let out: Vec<String> = stage.engine.world().out.values().cloned().collect();
+    assert_eq!(out, ["Decommissioned"], "whoever comes there is let in");
     assert_eq!(owners(&stage).get("ds").await.unwrap().data["spec"]["image"], "another");
     running.stop().await;
 }

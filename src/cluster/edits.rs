@@ -182,7 +182,9 @@ pub async fn keep_out(
     let failed = phase == Phase::Failed.name();
     let rests = failed_at.is_some_and(|at| ctx.clock.now() - at < AGAIN_AFTER);
     // Somebody ended it: a person knows, and decides.
-    let ended = facet.handled == handled && !failed && phase != Phase::Succeeded.name();
+    let then = facet.handled.split_once('@').map(|(_, revision)| revision.to_owned());
+    let same = then == Some(revision.number.to_string());
+    let ended = same && !failed && phase != Phase::Succeeded.name();
     if at_work || rests || ended || show::changing(ctx, cluster) {
         return None;
     }

@@ -21,7 +21,7 @@ use crate::controller::write;
 use crate::engine::{Engine, EngineInfo};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use ratchet_state_machine::drain::{At, DrainView, Files, LeavingView};
+use ratchet_state_machine::drain::{At, Call, DrainView, Files, LeavingView};
 use ratchet_state_machine::effect::{Answer, Effect, Query, Trouble, TroubleKind};
 use ratchet_state_machine::members::{Known, MembersView, Numbers, WorkerView, Written};
 use ratchet_state_machine::setup::Part;
@@ -204,18 +204,39 @@ impl Seen {
     }
 
     /// The workers as the engine has to know them.
-    fn at(&self, ctx: &Ctx, leave: &Numbers) -> Vec<At> {
+    ///
+    /// # Errors
+    /// [`Trouble`] while the engine does not list one that leaves: what it has is not known then.
+    fn at(&self, ctx: &Ctx, leave: &Numbers) -> Result<Vec<At>, Trouble> {
         let owned = match &self.whose {
-            Whose::Managed(owner, revision) => return at(ctx, owner, revision, leave),
+            Whose::Managed(owner, revision) => return Ok(at(ctx, owner, revision, leave)),
             Whose::Owned(owned) => owned,
         };
-        let one = |number: i32| {
-            let listed = owned.known(&self.info, number).map(|m| m.name.as_str());
-            let host = listed.and_then(|n| n.rsplit_once(':')).map(|(host, _)| host.to_owned())?;
-            let address = owned.address(number).unwrap_or_else(|| host.clone());
-            Some(At { host, address, leaves: leave.contains(number) })
+        let (there, mut all) = (self.numbers(), Vec::new());
+        for number in there.with(leave).iter() {
+            let listed = owned.known(&self.info, number).and_then(|m| m.name.rsplit_once(':'));
+            if let Some((host, _)) = listed {
+                let address = owned.address(number).unwrap_or_else(|| host.to_owned());
+                all.push(At { host: host.to_owned(), address, leaves: leave.contains(number) });
+            } else if leave.contains(number) && there.contains(number) {
+                let message = format!(
+                    "the cache lists no worker by the name or the address of the pod of worker {number}"
+                );
+                return Err(trouble(TroubleKind::NotReady, message));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The same for a call. Whoever has left through its owner is known by an address that nobody has any more.
+    fn called(&self, ctx: &Ctx, effect: &Effect, workers: &Numbers) -> Result<Vec<At>, Trouble> {
+        let (Effect::OnWorkers { call: Call::Admit, .. }, Whose::Owned(owned)) = (effect, &self.whose) else {
+            return self.at(ctx, workers);
         };
-        self.numbers().with(leave).iter().filter_map(one).collect()
+        let gone = |host: String| At { address: host.clone(), host, leaves: true };
+        let mut all = self.at(ctx, workers).unwrap_or_default();
+        all.extend(owned.shut_out(&self.info).into_iter().map(gone));
+        Ok(all)
     }
 
     /// Time after which every client knows which workers are in use, in milliseconds.
@@ -253,7 +274,7 @@ pub async fn leaving(
         Ok(seen) => seen,
         Err(view) => return Ok(Answer::Leaving(view, Box::default())),
     };
-    let workers = seen.at(ctx, leave);
+    let workers = seen.at(ctx, leave)?;
     let said = seen.engine.inspect(&Query::Drain { workers, files }).await?;
     let Answer::Drain(mut drain) = said else {
         return Err(trouble(TroubleKind::Unsupported, "the cache cannot say what its workers have"));
@@ -291,19 +312,27 @@ pub(super) fn at(ctx: &Ctx, owner: &Owner, revision: &Revision, leave: &Numbers)
     all.with(leave).iter().map(one).collect()
 }
 
-/// The same for a call to the engine; none where the effect is about no workers, or they cannot be seen.
-pub async fn of_call(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect: &Effect) -> Vec<At> {
+/// The same for a call to the engine; none where the effect is about no workers.
+///
+/// # Errors
+/// [`Trouble`] where they cannot be seen.
+pub async fn of_call(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+    effect: &Effect,
+) -> Result<Vec<At>, Trouble> {
     let (Effect::OnWorkers { workers, .. }, Some(cluster)) = (effect, &around.cluster) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     if owned::reference(cluster).is_some() {
-        return match look(ctx, op, around, workers).await {
-            Ok(Ok(seen)) => seen.at(ctx, workers),
-            Ok(Err(_)) | Err(_) => Vec::new(),
+        return match look(ctx, op, around, workers).await? {
+            Ok(seen) => seen.called(ctx, effect, workers),
+            Err(view) => Err(trouble(TroubleKind::NotReady, view.foreign.unwrap_or_default())),
         };
     }
     let revision = cluster.status.as_ref().and_then(|s| s.revision.as_ref());
-    revision.map_or_else(Vec::new, |r| at(ctx, &owner(cluster), r, workers))
+    Ok(revision.map_or_else(Vec::new, |r| at(ctx, &owner(cluster), r, workers)))
 }
 
 /// How often clients ask which workers there are, where nothing else is set (2.9), in milliseconds.

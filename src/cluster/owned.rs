@@ -15,17 +15,20 @@ use crate::api::{CacheCluster, DataOperation};
 use crate::controller::Ctx;
 use crate::controller::reply::Reply;
 use crate::controller::write::{self, Part};
-use crate::engine::EngineInfo;
+use crate::engine::{EngineInfo, window_closed};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
 use kube::{Api, ResourceExt as _};
+use ratchet_state_machine::drain::DISABLED;
 use ratchet_state_machine::effect::{Effect, Intent, Outcome, Receipt, Trouble, TroubleKind};
 use ratchet_state_machine::ids::Fence;
 use ratchet_state_machine::members::{MAX_WORKERS, Numbers, Written};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Annotations of the owner: what was written last, by whom.
 const OPERATION: &str = "ratchet.dev/operation";
@@ -64,8 +67,13 @@ const fn count_path(kind: OwnerKind) -> &'static str {
     }
 }
 
-/// Reasons that say that there is no owner.
-const GONE: [&str; 2] = ["OwnerNotFound", "OwnerKindNotInstalled"];
+/// The reason that says that there is no owner. (A kind that is not served may be served again in a moment.)
+const GONE: &str = "OwnerNotFound";
+/// The lock that the fence was counted in: another lock counts anew.
+const LOCK: &str = "ratchet.dev/lock";
+/// An effect is not sent later than this after its window, whatever was looked at meanwhile: nothing else holds a frozen
+/// process back once somebody has taken the annotations off.
+const AT_THE_LATEST: Duration = Duration::from_secs(60);
 
 fn unread(what: &str, reply: &Reply) -> Trouble {
     Trouble { kind: TroubleKind::Unknown, message: format!("{what} cannot be read: {}", reply.name()) }
@@ -84,25 +92,38 @@ impl Owned {
     ) -> Result<Result<Self, String>, Trouble> {
         let mut owned = match Self::read(ctx, cluster, to).await {
             Ok(owned) => owned,
-            Err(NotFound { reason, message }) if GONE.contains(&reason) => return Ok(Err(message)),
+            Err(NotFound { reason, message }) if reason == GONE => return Ok(Err(message)),
             Err(NotFound { message, .. }) => return Err(Trouble { kind: TroubleKind::Unknown, message }),
         };
+        if !owned.said().is_some_and(|n| (0..=i64::from(MAX_WORKERS)).contains(&n)) {
+            let path = count_path(to.kind).trim_start_matches('/').replace('/', ".");
+            let title = owned.title();
+            return Ok(Err(format!("{title} has no number of workers up to {MAX_WORKERS} at {path}")));
+        }
         let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
+        let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), namespace);
+        let name = format!("{}-worker", to.name);
+        let set = write::get(ctx, &sets, &name).await;
+        let Some(set) = set.map_err(|reply| unread(&format!("the StatefulSet {name}"), &reply))? else {
+            let title = owned.title();
+            return Ok(Err(format!("{title} has no StatefulSet {name}: its workers cannot be told apart")));
+        };
+        owned.made = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(0);
+        let its =
+            |pod: &Pod| pod.owner_references().iter().any(|o| Some(&o.uid) == set.metadata.uid.as_ref());
         let api: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
         for number in owned.numbers().with(also).iter() {
             let name = pod(&to.name, number);
             match write::get(ctx, &api, &name).await {
-                Ok(Some(found)) => drop(owned.pods.insert(number, Arc::new(found))),
-                Ok(None) => {}
+                Ok(Some(found)) if its(&found) => drop(owned.pods.insert(number, Arc::new(found))),
+                Ok(Some(_) | None) => {}
                 Err(reply) => return Err(unread(&format!("pod {name}"), &reply)),
             }
         }
-        let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), namespace);
-        let name = format!("{}-worker", to.name);
-        let set = write::get(ctx, &sets, &name).await;
-        let set = set.map_err(|reply| unread(&format!("the StatefulSet {name}"), &reply))?;
-        owned.made = set.and_then(|s| s.spec?.replicas).unwrap_or(0);
-        Ok(Ok(owned))
+        Ok(match owned.shared_address() {
+            Some(why) => Err(why),
+            None => Ok(owned),
+        })
     }
 
     async fn read(ctx: &Ctx, cluster: &CacheCluster, to: &Reference) -> Result<Self, NotFound> {
@@ -115,11 +136,29 @@ impl Owned {
         format!("{:?} {}", self.kind, self.object.name_any())
     }
 
+    fn said(&self) -> Option<i64> {
+        self.object.data.pointer(count_path(self.kind)).and_then(Value::as_i64)
+    }
+
     /// How many workers it is to have.
     fn count(&self) -> i32 {
-        let count = self.object.data.pointer(count_path(self.kind)).and_then(Value::as_i64);
-        // Both kinds have one worker where they say nothing.
-        count.and_then(|n| i32::try_from(n).ok()).unwrap_or(1).clamp(0, MAX_WORKERS)
+        self.said().and_then(|n| i32::try_from(n).ok()).unwrap_or(0).clamp(0, MAX_WORKERS)
+    }
+
+    /// Two workers that the engine knows by one address: nobody can say which of them is which.
+    fn shared_address(&self) -> Option<String> {
+        let mut seen: BTreeMap<String, i32> = BTreeMap::new();
+        for number in self.pods.keys() {
+            for host in self.hosts(*number) {
+                if let Some(other) = seen.insert(host.clone(), *number) {
+                    let title = self.title();
+                    return Some(format!(
+                        "the workers {other} and {number} of {title} share the address {host}"
+                    ));
+                }
+            }
+        }
+        None
     }
 
     /// Their numbers.
@@ -135,9 +174,10 @@ impl Owned {
         self.annotation(COUNT).and_then(|n| n.parse().ok()).unwrap_or(0)
     }
 
-    /// A number that grows whenever somebody changes the owner's spec, and with each write of an operation.
+    /// A number that is another one when somebody has changed how many workers there are, and after each write of an
+    /// operation. (The owner's generation grows with other changes too, in some versions with every status.)
     pub fn revision(&self) -> i64 {
-        self.object.metadata.generation.unwrap_or(0).saturating_add(self.writes())
+        self.writes().saturating_mul(i64::from(MAX_WORKERS) * 4).saturating_add(i64::from(self.count()))
     }
 
     /// What an operation has written last.
@@ -164,7 +204,7 @@ impl Owned {
         self.pods.get(&number)
     }
 
-    /// What the engine says of the worker of this number: it registers as its pod, as the pod's address or as its node's.
+    /// What the engine says of the worker of this number: it registers as its pod or as the pod's address.
     pub fn known<'a>(&self, info: &'a EngineInfo, number: i32) -> Option<&'a Member> {
         let hosts = self.hosts(number);
         let is = |m: &&Member| {
@@ -175,13 +215,20 @@ impl Owned {
         entries().find(|m| m.state == super::members::ACTIVE).or_else(|| entries().next())
     }
 
+    /// A pod that shares its node's network has its node's address.
     fn hosts(&self, number: i32) -> Vec<String> {
-        let mut hosts = vec![pod(&self.object.name_any(), number)];
-        if let Some(status) = self.pods.get(&number).and_then(|p| p.status.as_ref()) {
-            hosts.extend(status.pod_ip.clone().filter(|ip| !ip.is_empty()));
-            hosts.extend(status.host_ip.clone().filter(|ip| !ip.is_empty()));
-        }
-        hosts
+        let name = pod(&self.object.name_any(), number);
+        [name].into_iter().chain(self.address(number)).collect()
+    }
+
+    /// Hosts that the engine does not let in and that no worker has: their workers are gone, and the next one there shall be
+    /// let in.
+    pub fn shut_out(&self, info: &EngineInfo) -> Vec<String> {
+        let taken: Vec<&str> =
+            self.numbers().iter().filter_map(|n| self.known(info, n)).map(|m| m.name.as_str()).collect();
+        let disabled =
+            info.members.iter().filter(|m| m.state == DISABLED && !taken.contains(&m.name.as_str()));
+        disabled.filter_map(|m| m.name.rsplit_once(':')).map(|(host, _)| host.to_owned()).collect()
     }
 
     /// Where a worker is reached from here.
@@ -203,11 +250,12 @@ impl Owned {
     }
 
     /// How many workers there are after an effect, or what there is to say without a write.
-    fn next(&self, intent: &Intent) -> Result<i32, Outcome> {
+    fn next(&self, intent: &Intent, lock: &str) -> Result<i32, Outcome> {
         if self.annotation(TOKEN) == Some(intent.token.0.as_str()) {
             return Err(Outcome::Done(Receipt { attached: true, ..Receipt::default() }));
         }
-        if self.annotation(FENCE).and_then(parse).is_some_and(|fence| fence > intent.fence) {
+        let comparable = self.annotation(LOCK) == Some(lock);
+        if comparable && self.annotation(FENCE).and_then(parse).is_some_and(|fence| fence > intent.fence) {
             let message = format!("{} carries a higher fence than {}", self.title(), intent.fence);
             return Err(refused("Superseded", message));
         }
@@ -255,13 +303,19 @@ pub async fn attempt(
     cluster: &CacheCluster,
     to: &Reference,
     intent: &Intent,
+    send_before: Instant,
 ) -> Result<(), Result<Outcome, Reply>> {
     let owned = match Owned::read(ctx, cluster, to).await {
         Ok(owned) => owned,
         Err(why) => return Err(Ok(refused(why.reason, why.message))),
     };
-    let count = owned.next(intent).map_err(Ok)?;
+    let lock = cluster.status.as_ref().and_then(|s| s.lock.clone()).unwrap_or_default();
+    let count = owned.next(intent, &lock).map_err(Ok)?;
+    if ctx.clock.instant() >= send_before + AT_THE_LATEST {
+        return Err(Ok(window_closed()));
+    }
     let noted = [
+        (LOCK, lock),
         (OPERATION, op.uid().to_owned()),
         (EFFECT, intent.effect.name().to_owned()),
         (TOKEN, intent.token.0.clone()),
@@ -278,6 +332,10 @@ pub async fn attempt(
     for (name, value) in noted {
         let path = format!("/metadata/annotations/{}", name.replace('/', "~1"));
         ops.push(json!({"op": "add", "path": path, "value": value}));
+    }
+    let parent = count_path(owned.kind).rsplit_once('/').map_or("", |(parent, _)| parent);
+    if count != owned.count() && owned.object.data.pointer(parent).is_none() {
+        ops.push(json!({"op": "add", "path": parent, "value": {}}));
     }
     if count != owned.count() {
         ops.push(json!({"op": "add", "path": count_path(owned.kind), "value": count}));

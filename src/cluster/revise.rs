@@ -96,7 +96,7 @@ async fn attempt(
         Err(reply) => return Tried::Not(refused("ApiServerUnavailable", reply.name())),
     };
     if let Some(to) = owned::reference(&cluster) {
-        return match owned::attempt(ctx, op, &cluster, to, intent).await {
+        return match owned::attempt(ctx, op, &cluster, to, intent, send_before).await {
             Ok(()) => Tried::Done(Receipt::default()),
             Err(Ok(Outcome::Done(receipt))) => Tried::Done(receipt),
             Err(Ok(outcome)) => Tried::Not(outcome),
@@ -269,6 +269,13 @@ async fn admit(
 ) {
     let Some(engine) = &around.engine else { return };
     let effect = Effect::OnWorkers { call: Call::Admit, workers: numbers.clone() };
+    let workers = match members::of_call(ctx, op, around, &effect).await {
+        Ok(workers) => workers,
+        Err(trouble) => {
+            tracing::debug!(?trouble, "workers could not be let in yet");
+            return;
+        }
+    };
     let call = EngineCall {
         effect: &effect,
         spec: &op.spec,
@@ -276,7 +283,7 @@ async fn admit(
         fence: intent.fence,
         send_before,
         secrets: &Secrets::default(),
-        workers: &members::of_call(ctx, op, around, &effect).await,
+        workers: &workers,
     };
     match engine.perform(call).await {
         Outcome::Done(_) => {}

@@ -12,7 +12,7 @@ use crate::cache::Key;
 use crate::cluster;
 use crate::engine::{Call, Secrets, WINDOW_CLOSED};
 use ratchet_state_machine::decision::{Decision, WaitingOn};
-use ratchet_state_machine::effect::{Effect, Intent, Outcome};
+use ratchet_state_machine::effect::{Effect, Intent, Outcome, Trouble};
 use ratchet_state_machine::ids::{Fence, Token};
 use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::{decide, query};
@@ -201,7 +201,7 @@ async fn act_first(ctx: &Ctx, op: &DataOperation, around: &Surroundings, effect:
     let send_before = ctx.clock.instant() + Duration::from_secs(1);
     let token = Token("unwritten".into());
     let secrets = &Secrets::default();
-    let workers = &cluster::members::of_call(ctx, op, around, effect).await;
+    let workers = &cluster::members::of_call(ctx, op, around, effect).await.unwrap_or_default();
     engine
         .perform(Call { effect, spec: &op.spec, token: &token, fence, send_before, secrets, workers })
         .await;
@@ -240,6 +240,13 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
     own.sent = Sent::At(at);
     let window = Duration::from_millis(u64::try_from(intent.send_for_ms).unwrap_or(0));
     let send_before = if ctx.broken(Mutation::SendLate) { at + window } else { own.patched_at + window };
+    let workers = match cluster::members::of_call(ctx, op, around, &intent.effect).await {
+        Ok(workers) => workers,
+        Err(Trouble { kind, message }) => {
+            let outcome = Outcome::Refused { reason: kind.reason().into(), message, retryable: true };
+            return answered(ctx, op, intent, own, outcome);
+        }
+    };
     let call = Call {
         effect: &intent.effect,
         spec: &op.spec,
@@ -247,7 +254,7 @@ async fn perform(ctx: &Ctx, op: &DataOperation, around: &Surroundings, intent: &
         fence: intent.fence,
         send_before,
         secrets: &secrets,
-        workers: &cluster::members::of_call(ctx, op, around, &intent.effect).await,
+        workers: &workers,
     };
     let outcome = engine.perform(call).await;
     answered(ctx, op, intent, own, outcome);

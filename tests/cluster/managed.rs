@@ -103,6 +103,13 @@ pub async fn says(stage: &Stage, name: &str, begins: &str) -> CacheClusterStatus
     until(stage, begins, |s| condition(s, name).starts_with(begins)).await
 }
 
+/// The address of a pod of this name.
+pub fn ip(name: &str) -> String {
+    let sum = name.bytes().fold(7_u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
+    let [_, b, c, d] = sum.to_be_bytes();
+    format!("10.{b}.{c}.{d}")
+}
+
 /// Says of every pod of a namespace that it is ready, as a kubelet would. Ends when it is dropped.
 pub struct Kubelet(tokio::task::JoinHandle<()>);
 
@@ -120,7 +127,8 @@ impl Kubelet {
                 let new =
                     |p: &&Pod| p.name_any() != name && p.status.as_ref().is_none_or(|s| s.pod_ip.is_none());
                 for pod in all.iter().filter(new) {
-                    let status = json!({"status": {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}],
+                    let ip = ip(&pod.name_any());
+                    let status = json!({"status": {"podIP": ip, "podIPs": [{"ip": ip}],
                         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
                         "phase": "Running"}});
                     let patch = Patch::Strategic(status);

@@ -25,6 +25,9 @@ pub(super) fn preflight(before: &Numbers, spec: &ScaleInSpec, members: &MembersV
     if !before.is_empty() {
         // Another attempt ends what the first one has begun with these.
         let still: Numbers = before.iter().filter(|n| there.contains(*n)).collect();
+        if let Some(act) = not_last(&still, members) {
+            return act;
+        }
         return match still.is_empty() {
             true => chosen(before.clone(), true, "the revision has them no more".into()),
             false => chosen(still, false, "as before".into()),
@@ -53,15 +56,19 @@ pub(super) fn preflight(before: &Numbers, spec: &ScaleInSpec, members: &MembersV
         let message = "no worker would be left in use; name fewer, or delete the CacheCluster".into();
         return Act::Fail { reason: "NoWorkerLeft".into(), message };
     }
-    if let Some(by) = &members.owned_by {
-        let stay = i32::try_from(there.len() - leave.len()).unwrap_or(0);
-        if there.without(&leave) != (0..stay).collect() {
-            let message = format!("{by} removes its last workers only, and these are {leave} of {there}");
-            return Act::Fail { reason: "OnlyLast".into(), message };
-        }
+    if let Some(act) = not_last(&leave, members) {
+        return act;
     }
     let because = format!("{} of {} workers leave", leave.len(), there.len());
     chosen(leave, false, because)
+}
+
+/// Where somebody else makes the pods, only the last ones can go.
+fn not_last(leave: &Numbers, members: &MembersView) -> Option<Act<ScaleInEvent>> {
+    let (by, there) = (members.owned_by.as_ref()?, members.numbers());
+    let stay = i32::try_from(there.len().saturating_sub(leave.len())).unwrap_or(0);
+    let message = format!("{by} removes its last workers only, and these are {leave} of {there}");
+    (there.without(leave) != (0..stay).collect()).then(|| Act::Fail { reason: "OnlyLast".into(), message })
 }
 
 pub(super) fn see_off(look: &Look<'_>, again: bool) -> Act<ScaleInEvent> {
