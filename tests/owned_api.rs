@@ -64,15 +64,21 @@ fn set(name: &str, replicas: usize) -> StatefulSet {
     serde_json::from_value(set).unwrap()
 }
 
+/// Whoever makes the kind.
+static KIND: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A cache of so many workers, which register by their names or by their addresses, and its CacheCluster, which refers to its
 /// owner.
 async fn declare(stage: &Stage, workers: usize, by_address: bool) {
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    // Two that make it at once would be in each other's way.
+    let one_at_a_time = KIND.lock().await;
     stage.bench.apply(&json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "alluxioclusters.k8s-operator.alluxio.com"},
         "spec": {"group": "k8s-operator.alluxio.com", "scope": "Namespaced",
             "names": {"kind": "AlluxioCluster", "plural": "alluxioclusters", "singular": "alluxiocluster"},
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}}));
+    drop(one_at_a_time);
     let host = |i: usize| match by_address {
         true => format!("{}:29999", ip(&format!("ds-worker-{i}"))),
         false => format!("ds-worker-{i}.ds-worker.{}.svc:29999", stage.ns.name),
