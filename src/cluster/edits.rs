@@ -12,7 +12,7 @@
 //! too.
 
 use super::facts::Seen;
-use super::{Stage, members, owner, show};
+use super::{Stage, members, owner, render, show};
 use crate::api::cluster::CacheClusterStatus;
 use crate::api::managed::{Facet, Managed, Revision};
 use crate::api::{CacheCluster, DataOperation};
@@ -165,11 +165,10 @@ pub async fn keep_out(
         return create(ctx, cluster, &facet.operation, arm, false).await;
     }
     let told = matches!(seen.facts.engine, Engine::Serves { .. }) && seen.facts.unclaimed.is_none();
-    let serving = serving_out(cluster, &seen.status);
+    let mut serving = serving_out(cluster, &seen.status);
     if stage != Stage::Ready || !told || serving.is_empty() || ctx.broken(Mutation::LetItServe) {
         return None;
     }
-    let mut serving = serving;
     if serving.len() > MOST_AT_ONCE {
         let turn = usize::try_from(seen.status.handled).unwrap_or(0) % serving.len();
         serving.rotate_left(turn);
@@ -182,8 +181,7 @@ pub async fn keep_out(
     let failed = phase == Phase::Failed.name();
     let rests = failed_at.is_some_and(|at| ctx.clock.now() - at < AGAIN_AFTER);
     // Somebody ended it: a person knows, and decides.
-    let then = facet.handled.split_once('@').map(|(_, revision)| revision.to_owned());
-    let same = then == Some(revision.number.to_string());
+    let same = facet.handled.split_once('@').is_some_and(|(_, at)| at == revision.number.to_string());
     let ended = same && !failed && phase != Phase::Succeeded.name();
     if at_work || rests || ended || show::changing(ctx, cluster) {
         return None;
@@ -202,7 +200,8 @@ pub async fn keep_out(
 /// Workers that are out of use by the revision and serve all the same.
 pub fn serving_out(cluster: &CacheCluster, status: &CacheClusterStatus) -> Vec<i32> {
     let out = status.revision.iter().flat_map(|r| r.out_of_use.iter().copied());
-    out.filter(|n| members::serves(&owner(cluster), status, *n)).collect()
+    let owner = owner(cluster);
+    out.filter(|n| members::serves(&owner, status, &render::worker_pod(&owner, *n))).collect()
 }
 
 /// Part of the name of an operation that makes the workers more, or fewer, or keeps some out of use.

@@ -3,7 +3,7 @@
 use super::apply::Trouble;
 use super::render::{self, MASTER_RPC, Owner};
 use super::workloads::BY_INSTANCE;
-use super::{Stage, pods};
+use super::{Stage, members, pods};
 use crate::api::CacheCluster;
 use crate::api::cluster::CacheClusterStatus;
 use crate::api::managed::{Managed, Revision};
@@ -117,10 +117,7 @@ fn without_others(
     let all = ctx.workloads.pods.by_index(&(BY_INSTANCE, format!("{}/{}", owner.namespace, owner.name)));
     let worker = |p: &&Arc<Pod>| p.labels().get(render::COMPONENT).is_some_and(|c| c == "worker");
     // One that the cache does not count on any more is in nobody's way.
-    let serves = |name: &String| {
-        let host = format!("{}:", render::worker_host(owner, name));
-        status.members.iter().any(|m| m.state == "ACTIVE" && m.name.starts_with(&host))
-    };
+    let serves = |name: &String| members::serves(owner, status, name);
     let others = all.iter().filter(worker).map(|p| p.name_any()).filter(|n| !names.contains(n));
     let other = others.into_iter().find(serves);
     match other.filter(|_| stage != Stage::Ready) {
@@ -146,10 +143,7 @@ fn told(verdict: &Verdict, status: &CacheClusterStatus, owner: &Owner, workers: 
     if !verdict.ready {
         return silent(verdict.reason, verdict.message.as_str());
     }
-    let serves = |pod: &&String| {
-        let host = format!("{}:", render::worker_host(owner, pod));
-        status.members.iter().any(|m| m.state == "ACTIVE" && m.name.starts_with(&host))
-    };
+    let serves = |pod: &&String| members::serves(owner, status, pod);
     Engine::Serves { workers_live: workers.iter().filter(serves).count() }
 }
 

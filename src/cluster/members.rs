@@ -402,9 +402,9 @@ fn known<'a>(owner: &Owner, info: &'a EngineInfo, number: i32) -> Option<&'a Mem
     entries().find(|m| m.state == ACTIVE).or_else(|| entries().next())
 }
 
-/// Whether the cache said last that the worker of this number serves.
-pub(super) fn serves(owner: &Owner, status: &CacheClusterStatus, number: i32) -> bool {
-    let host = format!("{}:", render::worker_host(owner, &render::worker_pod(owner, number)));
+/// Whether the cache said last that the worker of this pod serves.
+pub(super) fn serves(owner: &Owner, status: &CacheClusterStatus, pod: &str) -> bool {
+    let host = format!("{}:", render::worker_host(owner, pod));
     status.members.iter().any(|m| m.state == ACTIVE && m.name.starts_with(&host))
 }
 

@@ -207,6 +207,14 @@ pub struct MembersView {
 }
 
 impl MembersView {
+    /// How many of them serve, and the bytes that these can hold.
+    #[must_use]
+    pub fn serving(&self) -> (i64, i64) {
+        let serving = self.workers.iter().filter(|w| w.serves());
+        let count = i64::try_from(serving.clone().count()).unwrap_or(i64::MAX);
+        (count, serving.map(|w| w.capacity_bytes).fold(0, i64::saturating_add))
+    }
+
     /// Their numbers.
     #[must_use]
     pub fn numbers(&self) -> Numbers {

@@ -14,10 +14,9 @@
 //! point: that first intent; the way back is `recommission`. Progress: files to persist.
 
 use super::arm::{Act, Arm, Next, Unrest, View};
-use super::take_out::look::{self, Look, number, record, wait};
+use super::take_out::look::{self, Look, record, wait};
 use super::take_out::{Goes, TakeOut, TakeOutEvent, When, back};
 use crate::effect::{Answer, Effect, Intent, Query};
-use crate::lifecycle::cut;
 use crate::machine::{Edge, Illegal, edge};
 use crate::members::{MembersView, Numbers};
 use crate::spec::{ArmSpec, DecommissionSpec, OperationSpec};
@@ -161,16 +160,8 @@ impl Decommission {
     }
 
     fn marking(leave: &Numbers, at: i64, view: &View<'_>) -> Act<DecommissionEvent> {
-        match look::writes(view) {
-            look::Writes::Written(_) => record(DecommissionEvent::Marked {}, "the revision says so"),
-            look::Writes::Refused(why) => Act::Record {
-                event: DecommissionEvent::NotMarked { why: cut(&why, 120) },
-                because: why,
-                intend: Some(Effect::FenceMembers {}),
-            },
-            look::Writes::Not(waiting) => Act::Await(waiting),
-            look::Writes::Due => Act::Intend { effect: mark(leave, at), because: "not written yet".into() },
-        }
+        let written = |_| (DecommissionEvent::Marked {}, "the revision says so");
+        look::writing(view, mark(leave, at), written, |why| DecommissionEvent::NotMarked { why })
     }
 }
 
@@ -239,11 +230,8 @@ fn verify(look: &Look<'_>, returned: bool, copied: bool) -> Act<DecommissionEven
             format!("the revision {} does not say that the workers are out of use", members.revision);
         return Act::Retry { reason: "NotMarked", message };
     }
-    let serving = members.workers.iter().filter(|w| w.serves());
-    let event = DecommissionEvent::Proven {
-        workers: number(serving.clone().count()),
-        capacity_bytes: serving.map(|w| w.capacity_bytes).fold(0, i64::saturating_add),
-    };
+    let (workers, capacity_bytes) = members.serving();
+    let event = DecommissionEvent::Proven { workers, capacity_bytes };
     record(event, "the cache lists none of them as serving")
 }
 
@@ -394,29 +382,15 @@ impl Arm for Decommission {
     }
 
     fn halt(&self, answer: Option<&Answer>) -> Option<Effect> {
-        let Some(Answer::Leaving(members, leaving)) = answer else { return None };
-        if members.foreign.is_some() {
-            return None;
+        let mut written_on = None;
+        if let Self::Marking { started: true, at, .. } | Self::Fencing { at, .. } = self {
+            written_on = Some(*at);
         }
-        // The write that marks was decided on this revision: another one refuses it.
-        if let Self::Marking { started: true, at, .. } | Self::Fencing { at, .. } = self
-            && members.revision == *at
-        {
-            return Some(Effect::FenceMembers {});
-        }
-        back::undo(self.leave(), members, leaving)
+        back::halt(self.leave(), written_on, answer)
     }
 
     fn unrest(&self, view: &Unrest<'_>) -> Option<String> {
-        let Some(Answer::Leaving(members, leaving)) = view.answer else { return None };
-        if members.foreign.is_some() {
-            return None;
-        }
-        let heard = matches!(view.last, Some(Effect::ReplaceWorker { .. }));
-        match view.next {
-            Some(_) => back::early(view.next, heard, view.watched_ms, leaving),
-            None => back::unrest(members, leaving),
-        }
+        back::unrest(view)
     }
 
     fn samples() -> Vec<Self> {

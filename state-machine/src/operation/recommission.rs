@@ -122,16 +122,8 @@ impl Recommission {
     }
 
     fn marking(back: &Numbers, at: i64, view: &View<'_>) -> Act<RecommissionEvent> {
-        match look::writes(view) {
-            look::Writes::Written(_) => record(RecommissionEvent::Unmarked {}, "the revision says so"),
-            look::Writes::Refused(why) => Act::Record {
-                event: RecommissionEvent::NotUnmarked { why: cut(&why, 120) },
-                because: why,
-                intend: Some(Effect::FenceMembers {}),
-            },
-            look::Writes::Not(waiting) => Act::Await(waiting),
-            look::Writes::Due => Act::Intend { effect: unmark(back, at), because: "not written yet".into() },
-        }
+        let written = |_| (RecommissionEvent::Unmarked {}, "the revision says so");
+        look::writing(view, unmark(back, at), written, |why| RecommissionEvent::NotUnmarked { why })
     }
 }
 
@@ -195,11 +187,8 @@ fn verify(back: &Numbers, members: &MembersView) -> Act<RecommissionEvent> {
     if let Some(lost) = mine.find(|w| !w.serves()) {
         return record(RecommissionEvent::Lost {}, format!("worker {} serves no more", lost.number));
     }
-    let serving = members.workers.iter().filter(|w| w.serves());
-    let event = RecommissionEvent::Proven {
-        workers: number(serving.clone().count()),
-        capacity_bytes: serving.map(|w| w.capacity_bytes).fold(0, i64::saturating_add),
-    };
+    let (workers, capacity_bytes) = members.serving();
+    let event = RecommissionEvent::Proven { workers, capacity_bytes };
     record(event, "each of them serves")
 }
 
@@ -210,7 +199,7 @@ fn not_back(members: &MembersView, leaving: &LeavingView) -> String {
         let why = first.trouble.as_deref().unwrap_or("the cache does not list its capacity yet");
         Some(format!("worker {}: {why}", first.number))
     };
-    let why = back::unrest(members, leaving).or_else(not_ready);
+    let why = back::not_back(members, leaving).or_else(not_ready);
     cut(&why.unwrap_or_else(|| "they are coming back".into()), 120)
 }
 

@@ -16,7 +16,6 @@ use super::arm::{Act, Arm, Next, Unrest, View};
 use super::take_out::{Goes, TakeOut, TakeOutEvent, When, back, look};
 use crate::drain::Call;
 use crate::effect::{Answer, Effect, Intent, Query};
-use crate::lifecycle::cut;
 use crate::machine::{Edge, Illegal, edge};
 use crate::members::Numbers;
 use crate::spec::{ArmSpec, OperationSpec};
@@ -180,22 +179,12 @@ impl ScaleIn {
     }
 
     fn removing(leave: &Numbers, at: i64, view: &View<'_>) -> Act<ScaleInEvent> {
-        match look::writes(view) {
-            look::Writes::Written(before) => {
-                let because = if before { "the revision has them no more" } else { "written" };
-                look::record(ScaleInEvent::Removed {}, because)
-            }
-            look::Writes::Refused(why) => Act::Record {
-                event: ScaleInEvent::NotRemoved { why: cut(&why, 120) },
-                because: why,
-                intend: Some(Effect::FenceMembers {}),
-            },
-            look::Writes::Not(waiting) => Act::Await(waiting),
-            look::Writes::Due => Act::Intend {
-                effect: Effect::RemoveWorkers { remove: leave.clone(), at },
-                because: "not written yet".into(),
-            },
-        }
+        let effect = Effect::RemoveWorkers { remove: leave.clone(), at };
+        let written = |before| {
+            let because = if before { "the revision has them no more" } else { "written" };
+            (ScaleInEvent::Removed {}, because)
+        };
+        look::writing(view, effect, written, |why| ScaleInEvent::NotRemoved { why })
     }
 }
 
@@ -371,29 +360,15 @@ impl Arm for ScaleIn {
     }
 
     fn halt(&self, answer: Option<&Answer>) -> Option<Effect> {
-        let Some(Answer::Leaving(members, leaving)) = answer else { return None };
-        if members.foreign.is_some() {
-            return None;
+        let mut written_on = None;
+        if let Self::Removing { started: true, at, .. } | Self::Fencing { at, .. } = self {
+            written_on = Some(*at);
         }
-        // The write that removes was decided on this revision: another one refuses it.
-        if let Self::Removing { started: true, at, .. } | Self::Fencing { at, .. } = self
-            && members.revision == *at
-        {
-            return Some(Effect::FenceMembers {});
-        }
-        back::undo(self.leave(), members, leaving)
+        back::halt(self.leave(), written_on, answer)
     }
 
     fn unrest(&self, view: &Unrest<'_>) -> Option<String> {
-        let Some(Answer::Leaving(members, leaving)) = view.answer else { return None };
-        if members.foreign.is_some() {
-            return None;
-        }
-        let heard = matches!(view.last, Some(Effect::ReplaceWorker { .. }));
-        match view.next {
-            Some(_) => back::early(view.next, heard, view.watched_ms, leaving),
-            None => back::unrest(members, leaving),
-        }
+        back::unrest(view)
     }
 
     fn samples() -> Vec<Self> {

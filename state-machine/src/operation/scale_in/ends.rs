@@ -111,11 +111,9 @@ pub(super) fn verify(look: &Look<'_>) -> Act<ScaleInEvent> {
     if let Some(serves) = look.leaving.workers.iter().find(|w| w.known == Known::Serves) {
         return wait("StillServing", format!("the cache lists worker {} as serving", serves.number));
     }
-    let workers = &look.members.workers;
-    let capacity = workers.iter().filter(|w| w.serves()).map(|w| w.capacity_bytes);
     let event = ScaleInEvent::Proven {
-        workers: number(workers.len()),
-        capacity_bytes: capacity.fold(0, i64::saturating_add),
+        workers: number(look.members.workers.len()),
+        capacity_bytes: look.members.serving().1,
     };
     record(event, "neither Kubernetes nor the cache has them")
 }

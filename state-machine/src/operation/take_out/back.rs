@@ -4,8 +4,9 @@
 //! client writes to it any more, its pod made anew, until each serves. Those that the revision says are out of use stay so.
 
 use crate::drain::{Call, DISABLED, LeavingView, MASTER_KNOWS_MS};
-use crate::effect::Effect;
+use crate::effect::{Answer, Effect};
 use crate::members::{Known, MembersView, Numbers, WorkerView};
+use crate::operation::arm::Unrest;
 
 /// Workers of the revision that are out of use and not meant to be.
 pub fn out_of_use<'a>(members: &MembersView, leaving: &'a LeavingView) -> Vec<&'a WorkerView> {
@@ -14,8 +15,34 @@ pub fn out_of_use<'a>(members: &MembersView, leaving: &'a LeavingView) -> Vec<&'
     leaving.workers.iter().filter(|w| meant.contains(w.number) && w.known != Known::Serves).collect()
 }
 
-/// What keeps workers that were told to leave from being at rest.
-pub fn unrest(members: &MembersView, leaving: &LeavingView) -> Option<String> {
+/// The next thing that brings an operation to rest which took workers out of use. `written_on`: it may have a write of the
+/// revision on its way, which was decided on this one; another one refuses it.
+pub fn halt(leave: &Numbers, written_on: Option<i64>, answer: Option<&Answer>) -> Option<Effect> {
+    let Some(Answer::Leaving(members, leaving)) = answer else { return None };
+    if members.foreign.is_some() {
+        return None;
+    }
+    if written_on == Some(members.revision) {
+        return Some(Effect::FenceMembers {});
+    }
+    undo(leave, members, leaving)
+}
+
+/// What has to come about by itself meanwhile.
+pub fn unrest(view: &Unrest<'_>) -> Option<String> {
+    let Some(Answer::Leaving(members, leaving)) = view.answer else { return None };
+    if members.foreign.is_some() {
+        return None;
+    }
+    let heard = matches!(view.last, Some(Effect::ReplaceWorker { .. }));
+    match view.next {
+        Some(_) => early(view.next, heard, view.watched_ms, leaving),
+        None => not_back(members, leaving),
+    }
+}
+
+/// Why workers that were told to leave are not where they shall be.
+pub fn not_back(members: &MembersView, leaving: &LeavingView) -> Option<String> {
     let there = members.numbers();
     if let Some(w) = leaving.workers.iter().find(|w| !there.contains(w.number) && w.pod) {
         return Some(format!("worker {} was removed, and its pod has not ended yet", w.number));

@@ -46,30 +46,30 @@ pub fn calling<E>(view: &View<'_>, effect: Effect, done: E) -> Act<E> {
     }
 }
 
-/// What the write of a revision that a step is about has come to.
-pub enum Writes {
-    /// It stands; somebody had written it before.
-    Written(bool),
-    /// It was refused, and the fence is to be raised before anything else happens.
-    Refused(String),
-    /// Neither is known yet.
-    Not(WaitingOn),
-    /// It is to be made.
-    Due,
-}
-
-/// How the write of a revision stands.
-pub fn writes(view: &View<'_>) -> Writes {
+/// The write of a revision that a step is about: made until it stands or is refused. After a refusal the fence is raised
+/// before anything else happens. `written` says whether somebody had written it before.
+pub fn writing<E>(
+    view: &View<'_>,
+    effect: Effect,
+    written: impl FnOnce(bool) -> (E, &'static str),
+    refused: impl FnOnce(String) -> E,
+) -> Act<E> {
     match called(view) {
-        Called::Accepted(receipt) => Writes::Written(receipt.attached),
-        Called::Refused { reason, message, .. } => Writes::Refused(format!("{reason}: {message}")),
-        Called::Landing(waiting) => Writes::Not(waiting),
+        Called::Accepted(receipt) => {
+            let (event, because) = written(receipt.attached);
+            record(event, because)
+        }
+        Called::Refused { reason, message, .. } => {
+            let why = format!("{reason}: {message}");
+            let intend = Some(Effect::FenceMembers {});
+            Act::Record { event: refused(cut(&why, 120)), because: why, intend }
+        }
+        Called::Landing(waiting) => Act::Await(waiting),
         // Nobody knows what became of it; the next try finds out.
         Called::Open if view.intent.is_some() && view.since_entry_ms < COPY_AGAIN_MS => {
-            let message = "whether the revision is written is not known yet".into();
-            Writes::Not(WaitingOn::Engine { reason: "NotKnown", message })
+            wait("NotKnown", "whether the revision is written is not known yet")
         }
-        Called::Open => Writes::Due,
+        Called::Open => Act::Intend { effect, because: "not written yet".into() },
     }
 }
 
