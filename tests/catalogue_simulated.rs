@@ -39,6 +39,13 @@ fn survives(plan: &Plan) -> Report {
     report
 }
 
+/// Runs clean, and what was asked for has one of these ends.
+fn is_over(plan: &Plan, ends: &[&str]) {
+    let report = run(plan, true);
+    assert!(report.violations.is_empty(), "{:?}\n{}", report.violations, report.trace);
+    assert!(report.ends.values().all(|e| ends.contains(&e.as_str())), "{:?}\n{}", report.ends, report.trace);
+}
+
 /// Every replica dies at its first calls of a sort, before or after them, and is back at once or ten minutes later.
 fn dies_at(sent: Sent, after: bool) {
     for call in 1..=4 {
@@ -296,6 +303,63 @@ fn row_36_a_scale_in_while_a_load_and_a_client_write_to_the_worker() {
     for at in (19_000..50_000).step_by(2_500) {
         let loads = [at, at + 900, at + 1_700].map(|at| (at, Happening::ForeignLoad("/data")));
         survives(&scale_in(at, loads.to_vec()));
+    }
+}
+
+/// A managed cache that a client writes to all the time, on its way to another release.
+fn upgrade(seed: u64, happenings: Vec<(u64, Happening)>) -> Plan {
+    let mut up = asked("upgrade", &[]);
+    up.at_ms = 20_000;
+    let arm = json!({"version": "2.9.6", "soakSeconds": 1, "memberDeadlineSeconds": 60});
+    up.spec["operation"] = json!({"upgrade": arm});
+    Plan { seed, asked: vec![up], happenings, managed: true, writes: true, calm_ms: 120_000, ..calm(2) }
+}
+
+#[test]
+fn row_17_a_pod_that_is_made_and_gone_between_two_looks() {
+    for at in (21_000..100_000).step_by(19_000) {
+        for pod in ["cache-master-0", "cache-worker-1-0"] {
+            let blind = (at - 200, Happening::Blind(0, 4_000));
+            survives(&upgrade(
+                at,
+                vec![blind, (at, Happening::PodGone(pod)), (at + 1_500, Happening::PodGone(pod))],
+            ));
+        }
+    }
+}
+
+#[test]
+fn row_31_the_engine_hangs_in_an_upgrade() {
+    for at in (20_500..100_000).step_by(19_000) {
+        survives(&upgrade(at, vec![(at, Happening::EngineDown(20_000))]));
+        // For longer than a member may take.
+        is_over(&upgrade(at, vec![(at, Happening::EngineDown(200_000))]), &["RolledBack", "Succeeded"]);
+    }
+}
+
+#[test]
+fn row_34_half_of_the_members_are_upgraded_and_one_never_returns() {
+    let never = |at| {
+        let mut plan = upgrade(at, vec![(at, Happening::PodUnready("cache-worker-1-0", 200_000))]);
+        plan.asked[0].spec["operation"]["upgrade"]["memberDeadlineSeconds"] = json!(30);
+        Plan { calm_ms: 400_000, ..plan }
+    };
+    for at in (70_000..130_000).step_by(14_000) {
+        is_over(&never(at), &["RolledBack", "Succeeded"]);
+    }
+    is_over(&never(21_000), &["RolledBack"]);
+}
+
+#[test]
+fn row_35_somebody_else_upgrades_the_engine_meanwhile() {
+    for at in (20_500..100_000).step_by(19_000) {
+        let edit = json!({"version": if at % 2 == 0 { "2.9.4" } else { "2.9.6" }, "image": {"tag": "other"}});
+        let happenings = vec![
+            (at, Happening::EditCluster(edit)),
+            (at + 500, Happening::Drift("cache-master")),
+            (at + 9_000, Happening::Drift("cache-worker-0")),
+        ];
+        survives(&upgrade(at, happenings));
     }
 }
 

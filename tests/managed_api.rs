@@ -95,7 +95,7 @@ async fn an_edit_moves_a_cache_that_was_never_ready_and_waits_for_an_operation_a
     let configs = versions::<ConfigMap>(&stage.admin, &stage.ns.name).await;
     assert_eq!(configs.len(), 2, "the settings, and what is known: {configs:?}");
 
-    edit(&stage, json!({"version": "2.9.5", "properties": {"alluxio.user.x": "1"}})).await;
+    edit(&stage, json!({"image": {"pullPolicy": "Always"}, "properties": {"alluxio.user.x": "1"}})).await;
     let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "c"}, "spec": {"replicas": 4}});
     let scaled =
         api::<CacheCluster>(&stage).patch_scale("c", &PatchParams::default(), &Patch::Merge(scale)).await;
@@ -110,8 +110,8 @@ async fn an_edit_moves_a_cache_that_was_never_ready_and_waits_for_an_operation_a
         Some((3, 4)),
         "only operations move it now"
     );
-    let waits = "True OperationNotAvailable: version or image waits for the operation upgrade, which this version of \
-                 Ratchet does not have; properties or security waits for the operation updateConfig";
+    let waits = "True OperationNotAvailable: how the image is pulled waits for the operation updateConfig, which this version \
+                 of Ratchet does not have; properties or security waits for the operation updateConfig";
     says(&stage, "SpecNotApplied", waits).await;
     // Not even a template that somebody else changes: no pod of a cache that serves is touched.
     let uids = async || {
@@ -137,7 +137,7 @@ async fn an_edit_moves_a_cache_that_was_never_ready_and_waits_for_an_operation_a
     assert!(same >= before.len() - 1, "{same} of {} pods are the same", before.len());
     until(&stage, "Ready", |s| s.phase == "Ready").await;
     assert!(masters(pods.get_opt("c-master-0").await.unwrap(), "right"));
-    edit(&stage, json!({"version": "2.9.6", "properties": {"alluxio.user.x": null}})).await;
+    edit(&stage, json!({"image": {"pullPolicy": null}, "properties": {"alluxio.user.x": null}})).await;
     says(&stage, "SpecNotApplied", "False Applied").await;
     delete(&stage).await;
     drop(kubelet);

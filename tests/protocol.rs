@@ -218,6 +218,20 @@ fn provoked(mutation: Mutation, seed: u64) -> Plan {
             let scene = scene(seed, vec![later(20_000, 0, aside)], vec![restart]);
             Plan { managed: true, calm_ms: 100_000, ..scene }
         }
+        // An image that runs, or does not; writers that die, and objects that are written late.
+        Mutation::EvictUnseen | Mutation::UidAnew | Mutation::WaitBeforeReset => {
+            let mut up = asked("upgrade", Vec::new());
+            let mut arm =
+                serde_json::json!({"version": "2.9.6", "memberDeadlineSeconds": 30, "soakSeconds": 0});
+            if mutation == Mutation::WaitBeforeReset {
+                arm["tag"] = serde_json::json!("bad");
+            }
+            up.spec["operation"] = serde_json::json!({"upgrade": arm});
+            let dies = (20_000 + seed * 1_131 % 15_000, Happening::Crash(0, 1_000));
+            let api = Weather { late: 30, ..Weather::CALM };
+            let scene = scene(seed, vec![later(20_000, 0, up)], vec![dies]);
+            Plan { managed: true, api, calm_ms: 60_000, ..scene }
+        }
         _ => Plan::of(seed),
     };
     Plan { mutation: Some(mutation), ..plan }

@@ -10,7 +10,9 @@
 
 mod simulation;
 
-use simulation::{DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, Report, SCALED_FROM, run};
+use simulation::{
+    DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, Report, SCALED_FROM, UPGRADED_FROM, run,
+};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,6 +32,8 @@ const MANAGED: std::ops::Range<u64> = MANAGED_FROM..MANAGED_FROM + 60;
 const SCALED: std::ops::Range<u64> = SCALED_FROM..SCALED_FROM + 60;
 /// And of those whose workers are taken out of use and brought back.
 const MAINTAINED: std::ops::Range<u64> = MAINTAINED_FROM..MAINTAINED_FROM + 60;
+/// And of those whose cache comes to another release.
+const UPGRADED: std::ops::Range<u64> = UPGRADED_FROM..UPGRADED_FROM + 60;
 
 /// Seeds that once showed something, in the controller or in those who judge it. They belong to the corpus.
 const FOUND: [u64; 34] = [
@@ -134,7 +138,9 @@ fn main() {
     let (next, sum) = (AtomicU64::new(0), Sum::default());
     let mut seeds: Vec<u64> = (arguments.from..arguments.from + arguments.seeds).collect();
     if arguments.corpus {
-        seeds.extend(MOUNTED.chain(EDITED).chain(MANAGED).chain(SCALED).chain(MAINTAINED).chain(FOUND));
+        seeds.extend(
+            MOUNTED.chain(EDITED).chain(MANAGED).chain(SCALED).chain(MAINTAINED).chain(UPGRADED).chain(FOUND),
+        );
     }
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {

@@ -12,7 +12,7 @@
 //! too.
 
 use super::facts::Seen;
-use super::{Stage, members, owner, render, show};
+use super::{Stage, members, owner, render, rollout, show};
 use crate::api::cluster::CacheClusterStatus;
 use crate::api::managed::{Facet, Managed, Revision};
 use crate::api::{CacheCluster, DataOperation};
@@ -25,13 +25,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use ratchet_state_machine::ids::hash;
 use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::rollout::Release;
 use ratchet_state_machine::setup::Engine;
 use ratchet_state_machine::spec::{
-    ArmSpec, Control, DecommissionSpec, OperationSpec, ScaleInSpec, ScaleOutSpec,
+    ArmSpec, Control, DecommissionSpec, OperationSpec, ScaleInSpec, ScaleOutSpec, UpgradeSpec,
 };
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The release and where its image is.
+pub const VERSION: &str = "version";
 /// The number of workers.
 pub const WORKERS: &str = "workers";
 /// Workers that are out of use and have to stay so.
@@ -45,9 +48,34 @@ const SUPERSEDED: &str = "superseded";
 /// Operations of edits go a day after their end; their journals stay.
 const TTL_S: i64 = 86_400;
 
+/// What of the spec is followed, in this order where one edit changes several.
+const FOLLOWED: [&str; 2] = [VERSION, WORKERS];
+
+/// A facet's value as the spec has it, or a revision.
+fn value(managed: &Managed, name: &str, workers: usize) -> String {
+    match name {
+        VERSION => {
+            let Release { version, repository, tag } = rollout::release(managed);
+            format!("{version}|{repository}|{}", tag.unwrap_or_default())
+        }
+        _ => workers.to_string(),
+    }
+}
+
+/// As the spec has it.
+pub fn wanted(managed: &Managed, name: &str) -> String {
+    value(managed, name, usize::try_from(managed.workers.replicas).unwrap_or(0))
+}
+
+/// As operations have made it.
+pub fn made_so(revision: &Revision, name: &str) -> String {
+    value(&revision.managed, name, revision.workers.len())
+}
+
 /// What a set-up has acted upon.
 pub fn made(managed: &Managed) -> Vec<Facet> {
-    vec![Facet { name: WORKERS.into(), handled: managed.workers.replicas.to_string(), ..Facet::default() }]
+    let facet = |name: &str| Facet { name: name.into(), handled: wanted(managed, name), ..Facet::default() };
+    FOLLOWED.map(facet).into()
 }
 
 /// The facet of a name.
@@ -70,70 +98,137 @@ pub async fn follow(
     stage: Stage,
 ) -> Option<Duration> {
     let revision = status.revision.as_ref().filter(|_| stage == Stage::Ready)?;
-    let wanted = managed.workers.replicas.to_string();
-    if status.facets.iter().all(|f| f.name != WORKERS) {
-        // Set up by a version of Ratchet that noted none. Where an operation was at work since, nobody can say any more
-        // what the spec was then: as it is now it counts as acted upon.
-        let handled =
-            if revision.by.is_none() { revision.managed.workers.replicas.to_string() } else { wanted };
-        let mut noted = status.clone();
-        noted.facets.push(Facet { name: WORKERS.into(), handled, ..Facet::default() });
-        if !cluster::show(ctx, cluster, &noted).await {
-            return Some(Duration::from_millis(200));
-        }
-        // Definitions of an older version drop what they do not know; then nothing becomes an operation.
-        let now = ctx.clusters.get(&Key::of(&**cluster)).and_then(|c| c.status.clone());
-        let kept = now.is_some_and(|s| s.facets.iter().any(|f| f.name == WORKERS));
-        return kept.then_some(Duration::ZERO);
+    let unnoted = |name: &&&str| status.facets.iter().all(|f| f.name != **name);
+    let new: Vec<&str> = FOLLOWED.iter().filter(unnoted).copied().collect();
+    if !new.is_empty() {
+        return note(ctx, cluster, managed, status, &new).await;
     }
-    let facet = facet(status, WORKERS);
+    for name in FOLLOWED {
+        match one(ctx, cluster, managed, status, revision, name).await {
+            Follow::Now(wait) => return Some(wait),
+            Follow::Waits => return None,
+            Follow::Next => {}
+        }
+    }
+    None
+}
+
+/// Set up by a version of Ratchet that followed less. Where an operation was at work since, nobody can say any more what the
+/// spec was then: as it is now it counts as acted upon. What that version did not follow at all is not acted upon unasked.
+async fn note(
+    ctx: &Ctx,
+    cluster: &Arc<CacheCluster>,
+    managed: &Managed,
+    status: &CacheClusterStatus,
+    new: &[&str],
+) -> Option<Duration> {
+    let mut noted = status.clone();
+    for name in new {
+        let untouched = status.revision.as_ref().filter(|r| *name == WORKERS && r.by.is_none());
+        let workers = untouched.map(|r| r.managed.workers.replicas.to_string());
+        let handled = workers.unwrap_or_else(|| wanted(managed, name));
+        noted.facets.push(Facet { name: (*name).into(), handled, ..Facet::default() });
+    }
+    // Definitions of an older version may refuse it: the cache is looked after all the same.
+    if !cluster::show(ctx, cluster, &noted).await {
+        return None;
+    }
+    // Definitions of an older version drop what they do not know; then nothing becomes an operation.
+    let now = ctx.clusters.get(&Key::of(&**cluster)).and_then(|c| c.status.clone());
+    let kept = now.is_some_and(|s| new.iter().all(|name| s.facets.iter().any(|f| f.name == *name)));
+    kept.then_some(Duration::ZERO)
+}
+
+/// What there is to do about one facet.
+enum Follow {
+    /// Something was done: look again after this.
+    Now(Duration),
+    /// It waits for an operation, and those after it too.
+    Waits,
+    /// Nothing.
+    Next,
+}
+
+impl Follow {
+    fn created(wait: Option<Duration>) -> Self {
+        wait.map_or(Self::Waits, Self::Now)
+    }
+
+    const fn written(written: bool) -> Self {
+        Self::Now(if written { Duration::ZERO } else { Duration::from_millis(200) })
+    }
+}
+
+async fn one(
+    ctx: &Ctx,
+    cluster: &Arc<CacheCluster>,
+    managed: &Managed,
+    status: &CacheClusterStatus,
+    revision: &Revision,
+    name: &str,
+) -> Follow {
+    let (facet, wanted) = (facet(status, name), wanted(managed, name));
     let op = operation(ctx, cluster, &facet);
     if op.is_none() && facet.phase == CREATING {
         // Whoever noted it may have died. One that a newer edit has overtaken is created all the same: nobody else can
         // take its name then.
-        let workers = facet.handled.parse().unwrap_or(managed.workers.replicas);
         let overtaken = facet.handled == SUPERSEDED;
-        return create(ctx, cluster, &facet.operation, arm(&facet.operation, workers), overtaken).await;
+        let value = if overtaken { &wanted } else { &facet.handled };
+        let arm = arm(&facet.operation, value);
+        return Follow::created(create(ctx, cluster, &facet.operation, arm, overtaken).await);
     }
+    let phase =
+        op.as_ref().and_then(|o| o.phase()).map_or_else(|| facet.phase.clone(), |p| p.name().to_owned());
+    let unfinished = op.filter(|o| !o.phase().is_some_and(Phase::terminal));
     if wanted == facet.handled {
-        return None;
+        return if unfinished.is_some() { Follow::Waits } else { Follow::Next };
     }
-    if let Some(op) = op.filter(|o| !o.phase().is_some_and(Phase::terminal)) {
+    if let Some(op) = unfinished {
         if facet.handled != SUPERSEDED {
             // From here on the edit counts as not acted upon, also if it is edited to and fro.
             let mut noted = status.clone();
-            let own = noted.facets.iter_mut().filter(|f| f.name == WORKERS);
+            let own = noted.facets.iter_mut().filter(|f| f.name == name);
             own.for_each(|f| f.handled = SUPERSEDED.into());
-            let written = cluster::show(ctx, cluster, &noted).await;
-            return Some(if written { Duration::ZERO } else { Duration::from_millis(200) });
+            return Follow::written(cluster::show(ctx, cluster, &noted).await);
         }
         if !op.spec.control.cancel {
             write::cancel(ctx, &op).await;
         }
-        return None;
+        return Follow::Waits;
     }
     // What somebody else's operation makes of the cache decides what is to be done then.
     if show::updating(ctx, cluster) {
-        return None;
+        return Follow::Waits;
     }
-    let have = i32::try_from(revision.workers.len()).unwrap_or(i32::MAX);
-    let mut next = Facet { name: WORKERS.into(), handled: wanted, ..Facet::default() };
+    let mut next = Facet { name: name.into(), handled: wanted, ..Facet::default() };
     let mut noted = status.clone();
-    if managed.workers.replicas != have {
-        let way = if managed.workers.replicas > have { OUT } else { IN };
-        next.operation = name(cluster, &next, way, status.handled);
+    // One that failed, was given up, or of whose end nobody knows may have left members of several releases.
+    let unsure = name == VERSION && matches!(phase.as_str(), GONE | "Failed" | "Cancelled");
+    let have = made_so(revision, name);
+    let possible =
+        name != VERSION || OperationSpec::on("", arm(UPGRADE_STEM, &next.handled)).problems().is_empty();
+    if !possible {
+        next.phase = Phase::Failed.name().into();
+    } else if next.handled != have || unsure {
+        let way = match name {
+            VERSION => UPGRADE,
+            _ if managed.workers.replicas > i32::try_from(revision.workers.len()).unwrap_or(i32::MAX) => OUT,
+            _ => IN,
+        };
+        next.operation = self::name(cluster, &next, way, status.handled);
         next.phase = CREATING.into();
         noted.handled += 1;
     }
-    noted.facets.retain(|f| f.name != WORKERS);
+    let arm = arm(&next.operation, &next.handled);
+    noted.facets.retain(|f| f.name != name);
     noted.facets.push(next.clone());
     if !cluster::show(ctx, cluster, &noted).await {
-        return Some(Duration::from_millis(200));
+        return Follow::written(false);
     }
     if next.operation.is_empty() {
-        return Some(Duration::ZERO);
+        return Follow::written(true);
     }
-    create(ctx, cluster, &next.operation, arm(&next.operation, managed.workers.replicas), false).await
+    Follow::created(create(ctx, cluster, &next.operation, arm, false).await)
 }
 
 /// So many workers are taken out of use again at once: as many as fit into the status.
@@ -204,16 +299,26 @@ pub fn serving_out(cluster: &CacheCluster, status: &CacheClusterStatus) -> Vec<i
     out.filter(|n| members::serves(&owner, status, &render::worker_pod(&owner, *n))).collect()
 }
 
-/// Part of the name of an operation that makes the workers more, or fewer, or keeps some out of use.
+/// Part of the name of an operation that makes the workers more, or fewer, or keeps some out of use, or another release.
 const OUT: &str = "scaleout";
 const IN: &str = "scalein";
 const KEEP: &str = "decommission";
+const UPGRADE: &str = "upgrade";
+const UPGRADE_STEM: &str = "-upgrade-";
 
 /// What an operation of this name does: whoever creates it need not know what the cache was like when it was noted.
-fn arm(name: &str, workers: i32) -> ArmSpec {
+fn arm(name: &str, value: &str) -> ArmSpec {
     let stem = name.rsplit_once('-').map_or(name, |(stem, _)| stem);
+    let workers = value.parse().unwrap_or(1);
     match stem.rsplit('-').next() {
         Some(IN) => ArmSpec::ScaleIn(ScaleInSpec::to(workers)),
+        Some(UPGRADE) => {
+            let mut parts = value.splitn(3, '|').map(str::to_owned);
+            let mut part = || parts.next().unwrap_or_default();
+            let (version, repository, tag) = (part(), part(), part());
+            let tag = Some(tag).filter(|t| !t.is_empty());
+            ArmSpec::Upgrade(UpgradeSpec::to(Release { version, repository, tag }))
+        }
         Some(_) | None => ArmSpec::ScaleOut(ScaleOutSpec { workers }),
     }
 }

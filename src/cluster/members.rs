@@ -73,6 +73,40 @@ struct Seen {
     set_up: Option<String>,
 }
 
+/// The CacheCluster, or why there is none to change any more.
+///
+/// # Errors
+/// [`Trouble`] when the API server does not answer.
+pub(super) async fn there(
+    ctx: &Ctx,
+    op: &DataOperation,
+    around: &Surroundings,
+) -> Result<Result<CacheCluster, String>, Trouble> {
+    let target = &op.spec.target;
+    match read(ctx, op, around).await {
+        Ok(Found::Here(cluster)) if cluster.metadata.deletion_timestamp.is_some() => {
+            Ok(Err(format!("the CacheCluster {target} is being deleted")))
+        }
+        Ok(Found::Here(cluster)) => Ok(Ok(*cluster)),
+        Ok(Found::Gone) => Ok(Err(format!("the CacheCluster {target} is gone"))),
+        Ok(Found::Unknown) => {
+            Err(trouble(TroubleKind::NotReady, "the CacheCluster has not been looked at yet"))
+        }
+        Err(reply) => {
+            let message = format!("the CacheCluster cannot be read: {}", reply.name());
+            Err(trouble(TroubleKind::Unknown, message))
+        }
+    }
+}
+
+/// Why Ratchet does not run the pods of a cache that was declared by nobody else.
+pub(super) fn not_run_here(ctx: &Ctx, cluster: &CacheCluster) -> Option<&'static str> {
+    if cluster.spec.managed.is_none() {
+        return Some("the cache is attached by its addresses: whoever runs its pods decides about them");
+    }
+    (!ctx.config.managed).then_some("this controller was started without the part that runs pods")
+}
+
 /// Looks; the view where there is nothing more to see.
 ///
 /// # Errors
@@ -87,20 +121,10 @@ async fn look(
     let foreign = |why: String| {
         Ok(Err(MembersView { foreign: Some(why), written: Written::Fenced, ..MembersView::default() }))
     };
-    let cluster = match read(ctx, op, around).await {
-        Ok(Found::Here(cluster)) => *cluster,
-        Ok(Found::Gone) => return foreign(format!("the CacheCluster {} is gone", op.spec.target)),
-        Ok(Found::Unknown) => {
-            return Err(trouble(TroubleKind::NotReady, "the CacheCluster has not been looked at yet"));
-        }
-        Err(reply) => {
-            let message = format!("the CacheCluster cannot be read: {}", reply.name());
-            return Err(trouble(TroubleKind::Unknown, message));
-        }
+    let cluster = match there(ctx, op, around).await? {
+        Ok(cluster) => cluster,
+        Err(why) => return foreign(why),
     };
-    if cluster.metadata.deletion_timestamp.is_some() {
-        return foreign(format!("the CacheCluster {} is being deleted", op.spec.target));
-    }
     if let Some(to) = owned::reference(&cluster) {
         let Some(engine) = around.engine.clone() else {
             return Err(trouble(TroubleKind::Unreachable, "the CacheCluster has not been looked at yet"));
@@ -112,14 +136,8 @@ async fn look(
         let info = engine.probe().await?;
         return Ok(Ok(Seen { whose, engine, info, set_up: None }));
     }
-    if cluster.spec.managed.is_none() {
-        return foreign(
-            "the cache is attached by its addresses: whoever runs its pods decides how many workers it has"
-                .into(),
-        );
-    }
-    if !ctx.config.managed {
-        return foreign("this controller was started without the part that runs pods".into());
+    if let Some(why) = not_run_here(ctx, &cluster) {
+        return foreign(why.into());
     }
     let status = cluster.status.clone().unwrap_or_default();
     let stage = stage_of(&status);
@@ -241,13 +259,21 @@ impl Seen {
 
     /// Time after which every client knows which workers are in use, in milliseconds.
     fn refresh_ms(&self) -> i64 {
-        let set = match &self.whose {
-            Whose::Managed(_, revision) => revision.managed.properties.get(REFRESH).map(String::as_str),
-            Whose::Owned(owned) => owned.property(REFRESH),
-        };
-        // A client may have asked right before, and its question takes a moment.
-        set.and_then(duration_ms).unwrap_or(REFRESH_MS).saturating_add(5_000)
+        match &self.whose {
+            Whose::Managed(_, revision) => refresh_of(revision),
+            Whose::Owned(owned) => refresh_ms(owned.property(REFRESH)),
+        }
     }
+}
+
+/// The same of a managed cache.
+pub(super) fn refresh_of(revision: &Revision) -> i64 {
+    refresh_ms(revision.managed.properties.get(REFRESH).map(String::as_str))
+}
+
+fn refresh_ms(set: Option<&str>) -> i64 {
+    // A client may have asked right before, and its question takes a moment.
+    set.and_then(duration_ms).unwrap_or(REFRESH_MS).saturating_add(5_000)
 }
 
 /// How the members of the operation's cache are.
@@ -358,7 +384,7 @@ fn duration_ms(text: &str) -> Option<i64> {
 }
 
 /// What the operation has written last.
-fn written(revision: &Revision, uid: &str) -> Written {
+pub(super) fn written(revision: &Revision, uid: &str) -> Written {
     match revision.by.as_ref().filter(|by| by.operation == uid) {
         None => Written::Nothing,
         Some(by) if by.what == FENCE => Written::Fenced,
@@ -396,7 +422,7 @@ fn view(ctx: &Ctx, number: i32, pod: Option<&Arc<Pod>>, part: Part, member: Opti
 pub(super) const ACTIVE: &str = "ACTIVE";
 
 /// What the engine says of the worker of this number: of several with its host, the one that serves.
-fn known<'a>(owner: &Owner, info: &'a EngineInfo, number: i32) -> Option<&'a Member> {
+pub(super) fn known<'a>(owner: &Owner, info: &'a EngineInfo, number: i32) -> Option<&'a Member> {
     let host = format!("{}:", render::worker_host(owner, &render::worker_pod(owner, number)));
     let entries = || info.members.iter().filter(|m| m.name.starts_with(&host));
     entries().find(|m| m.state == ACTIVE).or_else(|| entries().next())

@@ -19,7 +19,9 @@ mod owned;
 mod pods;
 pub mod reference;
 mod render;
+mod replace;
 pub mod revise;
+pub mod rollout;
 mod show;
 mod tidy;
 pub mod workloads;
@@ -227,11 +229,20 @@ async fn make(
         o.kind == render::Kind::StatefulSet
             && ctx.workloads.get(o.kind, &Key::new(owner.namespace.as_str(), o.name.as_str())).is_none()
     };
+    // Nor is a template changed for an operation that may have been taken back since.
+    let image = |set: &serde_json::Value| {
+        let all = set["spec"]["template"]["spec"]["containers"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|c| c["name"] == render::CONTAINER).map(|c| c["image"].clone())
+    };
+    let other = |o: &&Object| {
+        let live = ctx.workloads.get(o.kind, &Key::new(owner.namespace.as_str(), o.name.as_str()));
+        o.kind == render::Kind::StatefulSet && live.is_some_and(|l| image(&l.value) != image(&o.body))
+    };
     if at.serves
-        && objects.iter().any(|o| absent(&o))
+        && objects.iter().any(|o| absent(&o) || other(&o))
         && !members::still_newest(ctx, cluster, revision.number).await
     {
-        let message = "a member is not there, and whether it shall be is not known yet".into();
+        let message = "a member is not as it shall be, and whether that is so still is not known yet".into();
         return Err(Trouble { reason: "NotUpToDate", message });
     }
     let mut first = Ok(());

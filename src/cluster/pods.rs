@@ -55,6 +55,15 @@ pub fn up_to_date(ctx: &Ctx, pod: &Pod) -> Option<bool> {
     Some(pod.labels().get(TEMPLATE)? == status.update_revision.as_ref()?)
 }
 
+/// The same where the set makes pods of this image; `None` also while it does not, because the revision was not rendered
+/// yet.
+pub fn made_from(ctx: &Ctx, pod: &Pod, image: &str) -> Option<bool> {
+    let owner = pod.owner_references().iter().find(|o| o.kind == "StatefulSet")?;
+    let key = Key::new(pod.namespace().unwrap_or_default(), owner.name.as_str());
+    let set = ctx.workloads.sets.get(&key)?;
+    super::rollout::makes(&set, image).then(|| up_to_date(ctx, pod)).flatten()
+}
+
 /// How many of the pods that shall be there are ready, and what is wrong with the first that is not. `outdated` says why
 /// one that is ready does not count.
 pub fn part(pods: &[Arc<Pod>], names: &[String], outdated: impl Fn(&Pod) -> Option<&'static str>) -> Part {

@@ -6,10 +6,10 @@
 //!
 //! The revision is all that is written: objects are made from it by whoever looks after the cluster. Each write carries
 //! the operation, its token and its fence, so that a repeat finds itself, and a late one finds a higher fence or another
-//! resourceVersion. A pod is replaced by evicting the one whose uid stands in the intent.
+//! resourceVersion. Pods are made anew by `replace`.
 
-use super::members::{self, Found, api, read};
-use super::{Stage, owned, owner, render, stage_of};
+use super::members::{Found, api, read};
+use super::{Stage, owned, replace, rollout, stage_of};
 use crate::api::managed::{Managed, Revision, WrittenBy};
 use crate::api::{CacheCluster, DataOperation};
 use crate::controller::Ctx;
@@ -17,19 +17,19 @@ use crate::controller::observe::Surroundings;
 use crate::controller::reply::Reply;
 use crate::controller::teeth::Mutation;
 use crate::controller::write::{self, Part};
-use crate::engine::{Call as EngineCall, Secrets, window_closed};
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use ratchet_state_machine::drain::{Call, LeavingView, MASTER_KNOWS_MS};
-use ratchet_state_machine::effect::{Answer, Effect, Intent, Outcome, Receipt};
-use ratchet_state_machine::members::{Known, MAX_WORKERS, MembersView, Numbers, WorkerView};
+use crate::engine::window_closed;
+use ratchet_state_machine::effect::{Effect, Intent, Outcome, Receipt};
+use ratchet_state_machine::members::{MAX_WORKERS, Numbers};
+use ratchet_state_machine::operation::upgrade::release_before;
+use ratchet_state_machine::rollout::Release;
+use ratchet_state_machine::spec::ArmSpec;
 use serde_json::json;
 use tokio::time::Instant;
 
 /// How often a write is tried that others were faster than.
 const TRIES: usize = 4;
 
-fn refused(reason: &str, message: impl Into<String>) -> Outcome {
+pub(super) fn refused(reason: &str, message: impl Into<String>) -> Outcome {
     Outcome::Refused { reason: reason.into(), message: message.into(), retryable: true }
 }
 
@@ -43,7 +43,10 @@ pub async fn perform(
     send_before: Instant,
 ) -> Outcome {
     if let Effect::ReplaceWorker { worker, uid } = &intent.effect {
-        return replace(ctx, op, around, intent, *worker, uid, send_before).await;
+        return replace::worker(ctx, op, around, intent, *worker, uid, send_before).await;
+    }
+    if let Effect::ReplaceMember { .. } = &intent.effect {
+        return replace::member(ctx, op, around, intent, send_before).await;
     }
     if let Effect::RemoveWorkers { remove, .. } = &intent.effect
         && let Err(outcome) = nothing_is_lost(ctx, op, around, remove).await
@@ -52,7 +55,7 @@ pub async fn perform(
     }
     // One that has left with this number may not have been let in again.
     if let Effect::AddWorkers { add, .. } = &intent.effect {
-        admit(ctx, op, around, intent, add, send_before).await;
+        replace::admit(ctx, op, around, intent, add, send_before).await;
     }
     let mut unsure: Option<String> = None;
     for _ in 0..TRIES {
@@ -111,7 +114,10 @@ async fn attempt(
     // What guards these is the revision that they were decided on; what comes first may take longer than the window.
     let guarded = matches!(
         intent.effect,
-        Effect::RemoveWorkers { .. } | Effect::AddWorkers { .. } | Effect::MarkWorkers { .. }
+        Effect::RemoveWorkers { .. }
+            | Effect::AddWorkers { .. }
+            | Effect::MarkWorkers { .. }
+            | Effect::SetRelease { .. }
     );
     if ctx.clock.instant() >= send_before && !guarded {
         return Tried::Not(window_closed());
@@ -168,6 +174,7 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
     };
     let there: Numbers = revision.workers.iter().copied().collect();
     let mut out: Numbers = revision.out_of_use.iter().copied().collect();
+    let mut managed: Managed = revision.managed.clone();
     let workers = match &intent.effect {
         Effect::AddWorkers { add, at } => {
             if stage_of(&status) != Stage::Ready {
@@ -190,8 +197,15 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
             out = out.without(workers);
             there
         }
+        Effect::SetRelease { back, at } => {
+            decided_on(*at)?;
+            let now = rollout::release(&managed);
+            rollout::set(&mut managed, release(op, *back, &now)?);
+            there
+        }
         Effect::FenceMembers {} => there,
         Effect::ReplaceWorker { .. }
+        | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
         | Effect::LoadMetadata { .. }
         | Effect::SubmitLoad { .. }
@@ -214,11 +228,22 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
         token: intent.token.clone(),
         fence: intent.fence,
     };
-    let mut managed: Managed = revision.managed.clone();
     managed.workers.replicas = i32::try_from(workers.len()).unwrap_or(MAX_WORKERS);
     let out_of_use = out.among(&workers).iter().collect();
     let (number, by) = (revision.number + 1, Some(by));
     Ok(Revision { number, workers: workers.iter().collect(), out_of_use, managed, by })
+}
+
+/// The release that an upgrade wants to be there.
+fn release(op: &DataOperation, back: bool, now: &Release) -> Result<Release, Outcome> {
+    if let ArmSpec::Upgrade(spec) = &op.spec.operation
+        && !back
+    {
+        return Ok(spec.release(now));
+    }
+    let record = op.status.as_ref().and_then(|s| s.record().ok());
+    let before = record.and_then(|r| release_before(&r.folded.state).cloned());
+    before.ok_or_else(|| refused("InvalidEffect", "the operation names no release of before"))
 }
 
 /// The last look before workers are taken out: none of them serves, and nobody would miss what they have.
@@ -231,7 +256,7 @@ async fn nothing_is_lost(
     if ctx.broken(Mutation::LowerBeforeDrain) {
         return Ok(());
     }
-    let (members, leaving) = last_look(ctx, op, around, remove).await?;
+    let (members, leaving) = replace::last_look(ctx, op, around, remove).await?;
     if let Some(why) = members.foreign {
         return Err(refused("NotDrained", why));
     }
@@ -243,101 +268,4 @@ async fn nothing_is_lost(
         return Err(refused("NotDrained", format!("{} would be lost", stranded.named())));
     }
     Ok(())
-}
-
-async fn last_look(
-    ctx: &Ctx,
-    op: &DataOperation,
-    around: &Surroundings,
-    workers: &Numbers,
-) -> Result<(MembersView, LeavingView), Outcome> {
-    match members::leaving(ctx, op, around, workers, true).await {
-        Ok(Answer::Leaving(members, leaving)) => Ok((members, *leaving)),
-        Ok(_) => Err(refused("NotDrained", "whether anything would be lost is not known")),
-        Err(trouble) => Err(refused("NotDrained", trouble.message)),
-    }
-}
-
-/// Lets workers of these numbers register, whatever was said of the ones before. A repeat is harmless.
-async fn admit(
-    ctx: &Ctx,
-    op: &DataOperation,
-    around: &Surroundings,
-    intent: &Intent,
-    numbers: &Numbers,
-    send_before: Instant,
-) {
-    let Some(engine) = &around.engine else { return };
-    let effect = Effect::OnWorkers { call: Call::Admit, workers: numbers.clone() };
-    let workers = match members::of_call(ctx, op, around, &effect).await {
-        Ok(workers) => workers,
-        Err(trouble) => {
-            tracing::debug!(?trouble, "workers could not be let in yet");
-            return;
-        }
-    };
-    let call = EngineCall {
-        effect: &effect,
-        spec: &op.spec,
-        token: &intent.token,
-        fence: intent.fence,
-        send_before,
-        secrets: &Secrets::default(),
-        workers: &workers,
-    };
-    match engine.perform(call).await {
-        Outcome::Done(_) => {}
-        // Where it was needed, the worker says that it is not let in.
-        outcome @ (Outcome::Refused { .. } | Outcome::Unknown { .. }) => {
-            tracing::debug!(?outcome, "workers could not be let in yet");
-        }
-    }
-}
-
-/// Has a worker's pod made anew, if it is the one with this uid still. Budgets are asked; they protect whoever serves, and this
-/// one does not: where another pod has used the budget up, it goes all the same.
-async fn replace(
-    ctx: &Ctx,
-    op: &DataOperation,
-    around: &Surroundings,
-    intent: &Intent,
-    worker: i32,
-    uid: &str,
-    send_before: Instant,
-) -> Outcome {
-    let Some(cluster) = &around.cluster else {
-        return refused("TargetNotFound", "the CacheCluster is gone");
-    };
-    if ctx.clock.instant() >= send_before {
-        return window_closed();
-    }
-    let one: Numbers = [worker].into_iter().collect();
-    admit(ctx, op, around, intent, &one, send_before).await;
-    // It may take longer than the window; the uid and this look guard what follows at once.
-    let leaving = match last_look(ctx, op, around, &one).await {
-        Ok((_, leaving)) => leaving,
-        Err(outcome) => return outcome,
-    };
-    let (young, drain) = (leaving.drain.master_up_ms < MASTER_KNOWS_MS, &leaving.drain);
-    let may_serve = |w: &WorkerView| w.known == Known::Serves || (w.known == Known::No && young);
-    if leaving.workers.iter().any(may_serve) || !drain.stranded.none() {
-        return refused("NeededStill", format!("worker {worker} may serve, or has what nobody else has"));
-    }
-    let pod = match owned::reference(cluster) {
-        Some(to) => owned::pod(&to.name, worker),
-        None => render::worker_pod(&owner(cluster), worker),
-    };
-    let api: Api<Pod> =
-        Api::namespaced(ctx.client.clone(), op.metadata.namespace.as_deref().unwrap_or_default());
-    let gone = match write::evict(ctx, &api, &pod, uid).await {
-        Err(Reply::Busy(_)) => write::delete(ctx, &api, &pod, uid, None).await,
-        other => other,
-    };
-    match gone {
-        Ok(()) => Outcome::Done(Receipt::default()),
-        Err(Reply::Conflict | Reply::Gone) => Outcome::Done(Receipt { attached: true, ..Receipt::default() }),
-        Err(Reply::Ambiguous(detail)) => Outcome::Unknown { detail },
-        Err(Reply::Busy(_)) => refused("DisruptionBudget", format!("pod {pod} may not be evicted now")),
-        Err(reply) => refused("WriteRefused", reply.name()),
-    }
 }

@@ -1,7 +1,7 @@
 //! What the status of a managed cache says: the stages, what waits for an operation, what outlives a pod.
 
-use super::edits;
 use super::facts::Seen;
+use super::{edits, rollout};
 use crate::api::cluster::CacheClusterStatus;
 use crate::api::conditions::{self, READY, SPEC_NOT_APPLIED, Wanted};
 use crate::api::managed::{Capability, Managed, Revision, SetUp, Survival};
@@ -132,11 +132,12 @@ fn not_applied(managed: &Managed, status: &CacheClusterStatus) -> Wanted {
             format!("{what} waits for the operation {arm}, which this version of Ratchet does not have");
         ("OperationNotAvailable", message)
     };
-    if (&managed.version, &managed.image) != (&made.version, &made.image) {
-        open.push(without("version or image", "upgrade"));
-    }
-    if let Some(why) = workers_not_applied(managed, status, revision) {
-        open.push(why);
+    let of_facet = |name| facet_not_applied(managed, status, revision, name);
+    open.extend(of_facet(edits::VERSION));
+    open.extend(of_facet(edits::WORKERS));
+    let pulled = |m: &Managed| (m.image.pull_policy, m.image.pull_secrets.clone());
+    if pulled(managed) != pulled(made) {
+        open.push(without("how the image is pulled", "updateConfig"));
     }
     if (&managed.properties, &managed.security) != (&made.properties, &made.security) {
         open.push(without("properties or security", "updateConfig"));
@@ -146,7 +147,7 @@ fn not_applied(managed: &Managed, status: &CacheClusterStatus) -> Wanted {
         (parts, m.service_account_name.clone())
     };
     if pods(managed) != pods(made) {
-        open.push(without("pods", "upgrade"));
+        open.push(without("pods", "updateConfig"));
     }
     let Some((reason, _)) = open.first() else {
         return Wanted::new(SPEC_NOT_APPLIED, false, "Applied", "");
@@ -156,40 +157,51 @@ fn not_applied(managed: &Managed, status: &CacheClusterStatus) -> Wanted {
     Wanted::new(SPEC_NOT_APPLIED, true, reason, message)
 }
 
-/// Why the cache has not as many workers as the spec says.
-fn workers_not_applied(
+/// Why the cache is not what the spec says, as far as a facet goes.
+fn facet_not_applied(
     managed: &Managed,
     status: &CacheClusterStatus,
     revision: &Revision,
+    name: &str,
 ) -> Option<(&'static str, String)> {
-    let have = i32::try_from(revision.workers.len()).unwrap_or(i32::MAX);
-    let wanted = managed.workers.replicas;
+    let (wanted, have) = (edits::wanted(managed, name), edits::made_so(revision, name));
     if wanted == have {
         return None;
     }
-    let facet = edits::facet(status, edits::WORKERS);
-    let named = format!("workers.replicas is {wanted}, and the cache has {have}");
+    let facet = edits::facet(status, name);
+    let named = match name {
+        edits::VERSION => {
+            let (wanted, have) = (rollout::release(managed), rollout::release(&revision.managed));
+            format!("version is {wanted}, and the cache has {have}")
+        }
+        _ => format!("workers.replicas is {wanted}, and the cache has {have}"),
+    };
     let under_way =
         !facet.operation.is_empty() && facet.phase != edits::GONE && !edits::is_over(&facet.phase);
-    if facet.handled != wanted.to_string() {
+    if facet.handled != wanted {
         return Some(match under_way {
             true => ("Superseding", format!("{named}: {} is ended first", facet.operation)),
             false => ("OperationPending", format!("{named}: an operation is created")),
         });
     }
+    let again = "edit it again, or create an operation of your own";
     Some(match (under_way, facet.phase.as_str()) {
         (true, edits::CREATING) => {
             ("OperationPending", format!("{named}: {} is being created", facet.operation))
         }
         (true, _) => ("OperationRunning", format!("{named}: {} is at work", facet.operation)),
-        (false, "Succeeded" | "") => ("ChangedByOperation", format!("{named}: an operation has made it so")),
+        (false, "" | "Succeeded") => ("ChangedByOperation", format!("{named}: an operation has made it so")),
+        (false, "Failed") if facet.operation.is_empty() => {
+            let why = "no operation can be made of that: leave tag and digest out of image.repository";
+            ("InvalidSpec", format!("{named}: {why}"))
+        }
+        (false, "RolledBack") => {
+            ("RolledBack", format!("{named}: {} was rolled back; {again}", facet.operation))
+        }
         (false, edits::GONE) => {
             ("OperationGone", format!("{named}: {} was deleted before its end was seen", facet.operation))
         }
-        (false, phase) => {
-            let again = "edit it again, or create an operation of your own";
-            ("OperationFailed", format!("{named}: {} ended {phase}; {again}", facet.operation))
-        }
+        (false, phase) => ("OperationFailed", format!("{named}: {} ended {phase}; {again}", facet.operation)),
     })
 }
 
@@ -197,8 +209,9 @@ fn workers_not_applied(
 pub fn updating(ctx: &Ctx, cluster: &CacheCluster) -> bool {
     let owner = super::owner(cluster);
     let all = ctx.operations.by_index(&(BY_TARGET, format!("{}/{}", owner.namespace, owner.name)));
-    let begun =
-        |o: &DataOperation| matches!(o.phase(), Some(Phase::Running | Phase::Cancelling | Phase::Paused));
+    let begun = |o: &DataOperation| {
+        matches!(o.phase(), Some(Phase::Running | Phase::RollingBack | Phase::Cancelling | Phase::Paused))
+    };
     all.iter().any(|o| of_members(&o.spec.operation) && begun(o))
 }
 
@@ -227,9 +240,11 @@ pub fn changing(ctx: &Ctx, cluster: &CacheCluster) -> bool {
 /// Whether an operation is one that changes which members serve.
 fn of_members(arm: &ArmSpec) -> bool {
     match arm {
-        ArmSpec::ScaleOut(_) | ArmSpec::ScaleIn(_) | ArmSpec::Decommission(_) | ArmSpec::Recommission(_) => {
-            true
-        }
+        ArmSpec::ScaleOut(_)
+        | ArmSpec::ScaleIn(_)
+        | ArmSpec::Decommission(_)
+        | ArmSpec::Recommission(_)
+        | ArmSpec::Upgrade(_) => true,
         ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Mount(_) | ArmSpec::Unmount(_) | ArmSpec::Sync(_) => {
             false
         }

@@ -120,7 +120,7 @@ fn awaited(ctx: &Ctx, op: &DataOperation) -> bool {
 pub async fn let_go(ctx: &Ctx, op: &Arc<DataOperation>) -> Option<Option<Duration>> {
     let waited = deleting_for_ms(ctx, op)?;
     let late = waited.saturating_sub(ctx.config.cleanup_bound_ms);
-    if late < 0 {
+    if late < 0 || gets_on(ctx, op, waited) {
         return None;
     }
     op.metadata.finalizers.iter().flatten().find(|f| *f == FINALIZER)?;
@@ -140,6 +140,15 @@ pub async fn let_go(ctx: &Ctx, op: &Arc<DataOperation>) -> Option<Option<Duratio
         return Some(Some(wait));
     }
     Some(drop_finalizer(ctx, op).await)
+}
+
+/// Taking an upgrade back takes its time with each member. As long as it gets on it is not given up, for an hour at most.
+fn gets_on(ctx: &Ctx, op: &DataOperation, waited_ms: i64) -> bool {
+    let bound = ctx.config.cleanup_bound_ms;
+    let record = op.status.as_ref().and_then(|s| s.record().ok());
+    let last = record.and_then(|r| r.last().and_then(|e| e.time()));
+    let still = last.is_some_and(|at| (ctx.clock.now() - at).num_milliseconds() < bound);
+    op.phase() == Some(Phase::RollingBack) && still && waited_ms < bound.saturating_mul(6)
 }
 
 /// The condition on the cluster that tells of work that may still go on in the engine.

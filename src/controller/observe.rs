@@ -11,7 +11,7 @@ use crate::clock::ms_between;
 use crate::cluster;
 use crate::engine::Engine;
 use ratchet_state_machine::effect::{
-    Answer, Effect, EffectClass, EffectTraits, Intent, Outcome, Query, TreeView, Trouble, TroubleKind,
+    Answer, EffectClass, EffectTraits, Intent, Outcome, Query, TreeView, Trouble, TroubleKind,
 };
 use ratchet_state_machine::journal::Record;
 use ratchet_state_machine::lifecycle::{asks, halt_is_due, query};
@@ -44,10 +44,9 @@ pub fn surroundings(ctx: &Ctx, op: &DataOperation) -> Surroundings {
             format!("there is no CacheCluster {} in namespace {namespace}; create it", op.spec.target);
         let name = format!("{namespace}/{}", op.spec.target);
         // What still runs there can be stopped and its hold given back; nothing new is begun.
-        let halting = op
-            .status
-            .as_ref()
-            .is_some_and(|s| matches!(s.step.as_str(), "pausing" | "cancelling" | "aborting"));
+        let halting = op.status.as_ref().is_some_and(|s| {
+            matches!(s.step.as_str(), "pausing" | "cancelling" | "aborting" | "rollingBack")
+        });
         let engine = ctx.engines.retired(&name).filter(|_| halting);
         let lock = ctx
             .locks
@@ -184,6 +183,9 @@ pub async fn observe(
             _ if let Query::Leaving { workers, files } = &question => {
                 cluster::members::leaving(ctx, op, around, workers, *files).await
             }
+            _ if let Query::Rollout { pace } = &question => {
+                cluster::rollout::answer(ctx, op, around, pace).await
+            }
             Some(engine) => match secrets::missing(ctx, op, &question).await {
                 Some(trouble) => Err(trouble),
                 None => believed(ctx, op, engine.inspect(&question).await),
@@ -210,6 +212,7 @@ fn believed(ctx: &Ctx, op: &DataOperation, said: Result<Answer, Trouble>) -> Res
         | Answer::Mounts(_)
         | Answer::Members(_)
         | Answer::Leaving(..)
+        | Answer::Rollout(_)
         | Answer::Drain(_)) => other,
     })
 }
@@ -365,7 +368,7 @@ fn intent_view(
     // What guards a write to Kubernetes is in the object that it writes: nobody has to wait for it. That others get a
     // moment to finish theirs saves writes.
     // An eviction is guarded by the pod's uid alone, which stays when its worker serves again.
-    let guarded = intent.effect.of_kubernetes() && !matches!(intent.effect, Effect::ReplaceWorker { .. });
+    let guarded = intent.effect.of_kubernetes() && !intent.effect.evicts();
     let window = if guarded { POLITE_MS } else { intent.send_for_ms };
     let api = i64::try_from(ctx.config.api_timeout.as_millis()).unwrap_or(i64::MAX);
     let traits = match (intent.effect.of_kubernetes(), guarded) {

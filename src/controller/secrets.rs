@@ -22,6 +22,7 @@ pub async fn missing(ctx: &Ctx, op: &DataOperation, question: &Query) -> Option<
         | Query::LoadJob { .. }
         | Query::Members
         | Query::Leaving { .. }
+        | Query::Rollout { .. }
         | Query::Drain { .. }
         | Query::Tree { .. } => None,
     }
@@ -49,6 +50,8 @@ pub async fn of(ctx: &Ctx, op: &DataOperation, effect: &Effect) -> Result<Secret
         | Effect::RemoveWorkers { .. }
         | Effect::MarkWorkers { .. }
         | Effect::ReplaceWorker { .. }
+        | Effect::SetRelease { .. }
+        | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
         | Effect::FenceMembers {}
         | Effect::Unmount { .. } => Ok(Secrets::default()),

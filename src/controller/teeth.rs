@@ -68,11 +68,17 @@ pub enum Mutation {
     GoneFromOneRead,
     /// A worker that is out of use and serves again is left alone.
     LetItServe,
+    /// A pod is let go before its StatefulSet is seen to make what it shall be made anew from.
+    EvictUnseen,
+    /// A takeover lets the pod go that is there, without looking what it was made from.
+    UidAnew,
+    /// On the way back members are waited for before the release of before is written.
+    WaitBeforeReset,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::KeepAttempt,
         Self::ActBeforeIntent,
         Self::SendLate,
@@ -103,6 +109,9 @@ impl Mutation {
         Self::SkipSecondList,
         Self::GoneFromOneRead,
         Self::LetItServe,
+        Self::EvictUnseen,
+        Self::UidAnew,
+        Self::WaitBeforeReset,
     ];
 }
 

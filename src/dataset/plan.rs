@@ -108,7 +108,8 @@ pub fn operation_name(dataset: &str, uid: &str, handled: i64, due: &Due) -> Stri
         | ArmSpec::ScaleOut(_)
         | ArmSpec::ScaleIn(_)
         | ArmSpec::Decommission(_)
-        | ArmSpec::Recommission(_) => "unmount",
+        | ArmSpec::Recommission(_)
+        | ArmSpec::Upgrade(_) => "unmount",
     };
     let digest =
         hash(&[uid.as_bytes(), due.path.as_bytes(), due.value.as_bytes(), handled.to_string().as_bytes()]);
@@ -156,7 +157,8 @@ mod tests {
                 | ArmSpec::ScaleOut(_)
                 | ArmSpec::ScaleIn(_)
                 | ArmSpec::Decommission(_)
-                | ArmSpec::Recommission(_) => "?".into(),
+                | ArmSpec::Recommission(_)
+                | ArmSpec::Upgrade(_) => "?".into(),
             });
             status.mounts.retain(|m| m.path != due.path);
             status.mounts.push(MountStatus { path: due.path, handled: due.value, ..MountStatus::default() });

@@ -29,6 +29,8 @@ pub struct EngineInfo {
     pub masters_ready: usize,
     /// Masters that are known.
     pub masters: usize,
+    /// The masters by name, where the engine lists them.
+    pub masters_at: Vec<MasterAt>,
     /// Workers that serve.
     pub workers_live: usize,
     /// The workers.
@@ -39,6 +41,17 @@ pub struct EngineInfo {
     pub used_bytes: i64,
     /// Percentage of the bytes that clients have read which the cache had; none while that is not known.
     pub hit_percent: Option<i64>,
+}
+
+/// A master, as the primary lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MasterAt {
+    /// Its host name.
+    pub host: String,
+    /// Its release; empty where the primary does not know it.
+    pub version: String,
+    /// It is the one that serves.
+    pub primary: bool,
 }
 
 /// What goes with an effect.

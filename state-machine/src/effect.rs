@@ -7,6 +7,7 @@ use crate::drain::{self, DrainView, LeavingView};
 use crate::ids::{Fence, Nonce, Token, WriterId};
 use crate::members::{MembersView, Numbers};
 use crate::mounts::MountTable;
+use crate::rollout::{Pace, Role, RolloutView};
 use crate::spec::OperationSpec;
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,23 @@ pub enum Effect {
         /// Uid of the pod.
         uid: String,
     },
+    /// Make the revision name the release of the spec (as `AddWorkers`): members that are made anew are of it. A repeat finds
+    /// its token there.
+    SetRelease {
+        /// Instead, the one of before, which the operation's state names.
+        back: bool,
+        /// Number of the revision that this was decided on: another one is refused.
+        at: i64,
+    },
+    /// Let a member's pod be made anew: evict the pod of this uid. A repeat finds another uid, or none.
+    ReplaceMember {
+        /// What it does.
+        role: Role,
+        /// Its number among those.
+        number: i32,
+        /// Uid of the pod.
+        uid: String,
+    },
     /// A call to the engine about workers; see [`drain::Call`].
     OnWorkers {
         /// Which call.
@@ -119,6 +137,8 @@ impl Effect {
             | Self::RemoveWorkers { .. }
             | Self::MarkWorkers { .. }
             | Self::ReplaceWorker { .. }
+            | Self::SetRelease { .. }
+            | Self::ReplaceMember { .. }
             | Self::OnWorkers { .. }
             | Self::FenceMembers {} => return None,
         };
@@ -133,6 +153,8 @@ impl Effect {
             | Self::RemoveWorkers { .. }
             | Self::MarkWorkers { .. }
             | Self::ReplaceWorker { .. }
+            | Self::SetRelease { .. }
+            | Self::ReplaceMember { .. }
             | Self::FenceMembers {} => true,
             Self::OnWorkers { .. }
             | Self::LoadMetadata { .. }
@@ -146,6 +168,12 @@ impl Effect {
         }
     }
 
+    /// Whether it lets a pod be made anew. What guards that is the pod's uid alone, which stays when its member serves again.
+    #[must_use]
+    pub const fn evicts(&self) -> bool {
+        matches!(self, Self::ReplaceWorker { .. } | Self::ReplaceMember { .. })
+    }
+
     /// Whether it brings the engine to rest instead of working forward.
     #[must_use]
     pub const fn stops(&self) -> bool {
@@ -153,11 +181,14 @@ impl Effect {
             Self::StopLoad { .. }
             | Self::CancelMetadata { .. }
             | Self::ReplaceWorker { .. }
+            | Self::ReplaceMember { .. }
+            | Self::SetRelease { back: true, .. }
             | Self::FenceMembers {} => true,
             Self::OnWorkers { call, .. } => call.stops(),
             Self::AddWorkers { .. }
             | Self::RemoveWorkers { .. }
             | Self::MarkWorkers { .. }
+            | Self::SetRelease { back: false, .. }
             | Self::LoadMetadata { .. }
             | Self::SubmitLoad { .. }
             | Self::Free { .. }
@@ -184,6 +215,9 @@ impl Effect {
             Self::RemoveWorkers { .. } => "removeWorkers",
             Self::MarkWorkers { .. } => "markWorkers",
             Self::ReplaceWorker { .. } => "replaceWorker",
+            Self::SetRelease { back: false, .. } => "setRelease",
+            Self::SetRelease { back: true, .. } => "restoreRelease",
+            Self::ReplaceMember { .. } => "replaceMember",
             Self::OnWorkers { call, .. } => call.name(),
         }
     }
@@ -307,6 +341,12 @@ pub enum Query {
         /// Also look for files that would be lost: lists the whole namespace.
         files: bool,
     },
+    /// Of which release are the members of a managed cache, and how are they? -> [`Answer::Rollout`]. The controller answers
+    /// it, also while the engine does not answer.
+    Rollout {
+        /// How far the way is to be gone at once, and which way: who is next depends on it.
+        pace: Pace,
+    },
     /// The same in the engine's words -> [`Answer::Drain`].
     Drain {
         /// The workers of the cache, those that leave among them.
@@ -333,6 +373,8 @@ pub enum Answer {
     Members(MembersView),
     /// To [`Query::Leaving`].
     Leaving(MembersView, Box<LeavingView>),
+    /// To [`Query::Rollout`].
+    Rollout(Box<RolloutView>),
     /// To [`Query::Drain`].
     Drain(DrainView),
 }

@@ -30,8 +30,14 @@ pub const SHARED_EVENTS: &[&str] = &[
 #[must_use]
 pub fn edges(arm: &ArmTable) -> BTreeSet<Edge> {
     let mut all: BTreeSet<Edge> = step::EDGES.iter().copied().collect();
+    if !arm.taken_back.is_empty() {
+        all.extend(step::BACK_EDGES);
+    }
     for own in arm.steps {
-        for shared in step::ARM_EDGES {
+        let back = arm.taken_back.contains(own);
+        let ends = |e: &&Edge| back && matches!(e.on, "CancelRequested" | "Aborted");
+        let kept = step::ARM_EDGES.iter().filter(|e| !ends(e));
+        for shared in kept.chain(step::TAKEN_BACK_EDGES.iter().filter(|_| back)) {
             let to = if shared.to == "*" { own } else { shared.to };
             all.insert(Edge { from: own, on: shared.on, to });
         }
@@ -43,12 +49,18 @@ pub fn edges(arm: &ArmTable) -> BTreeSet<Edge> {
 /// The phase of a step, whichever operation it belongs to.
 #[must_use]
 pub fn phase(step: &str) -> Phase {
-    step::STEPS.iter().find(|(n, _)| *n == step).map_or(Phase::Running, |(_, p)| *p)
+    shared_steps().find(|(n, _)| *n == step).map_or(Phase::Running, |(_, p)| p)
+}
+
+/// The shared steps, those of the way back among them.
+fn shared_steps() -> impl Iterator<Item = (&'static str, Phase)> {
+    step::STEPS.into_iter().chain(step::BACK_STEPS)
 }
 
 /// Every step of one operation, the shared ones first.
 pub fn steps(arm: &ArmTable) -> impl Iterator<Item = &'static str> {
-    step::STEPS.iter().map(|(n, _)| *n).chain(arm.steps.iter().copied())
+    let back = step::BACK_STEPS.into_iter().filter(|_| !arm.taken_back.is_empty());
+    step::STEPS.into_iter().chain(back).map(|(n, _)| n).chain(arm.steps.iter().copied())
 }
 
 /// Every legal change of the phase, over all operations.
@@ -110,9 +122,9 @@ pub fn cel_state() -> String {
 /// CEL: the phase is the one that belongs to the step.
 #[must_use]
 pub fn cel_phase() -> String {
-    let pairs: Vec<String> = step::STEPS.iter().map(|(s, p)| format!("'{s}': '{p}'")).collect();
+    let pairs: Vec<String> = shared_steps().map(|(s, p)| format!("'{s}': '{p}'")).collect();
     let map = format!("{{{}}}", pairs.join(", "));
-    format!("self.step in {map} ? self.phase == {map}[self.step] : self.phase in ['Running', 'RollingBack']")
+    format!("self.step in {map} ? self.phase == {map}[self.step] : self.phase == 'Running'")
 }
 
 /// CEL: the list of terminal phases.
@@ -137,8 +149,8 @@ pub fn mermaid(arm: &ArmTable) -> String {
             out.push_str(&format!("    {from} --> {}: {}\n", e.to, e.on));
         }
     }
-    for (s, p) in step::STEPS {
-        if p.terminal() {
+    for s in steps(arm) {
+        if phase(s).terminal() {
             out.push_str(&format!("    {s} --> [*]\n"));
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lifecycle::step::{ARM_EDGES, EDGES, STEPS};
+use crate::lifecycle::step::{ARM_EDGES, BACK_STEPS, EDGES, STEPS, TAKEN_BACK_EDGES};
 use crate::operation::{Event, State};
 use crate::testing::{Samples, samples, shared_samples};
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ fn names_of_steps_and_events_mean_one_thing_only() {
             assert!(once.contains(edge.to), "{edge:?} enters no step");
         }
     }
-    assert!(ARM_EDGES.iter().all(|e| e.from == "*"));
+    assert!(ARM_EDGES.iter().chain(TAKEN_BACK_EDGES).all(|e| e.from == "*"));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn the_admission_rules_name_every_step_and_every_move() {
             assert!(moves.contains(&format!("'{}>{}'", e.from, e.to)), "{e:?} is not in the moves");
         }
     }
-    for (step, phase) in STEPS {
+    for (step, phase) in STEPS.into_iter().chain(BACK_STEPS) {
         assert!(phases.contains(&format!("'{step}': '{phase}'")), "{step} has no phase");
     }
     assert_eq!(cel_terminal(), "['Succeeded', 'Failed', 'Cancelled', 'RolledBack']");

@@ -32,6 +32,7 @@ pub mod members;
 pub mod mounts;
 pub mod observation;
 pub mod operation;
+pub mod rollout;
 pub mod setup;
 pub mod spec;
 

@@ -140,6 +140,7 @@ impl Request {
             ArmSpec::ScaleIn(_) => ("scaleIn", Mode::Exclusive),
             ArmSpec::Decommission(_) => ("decommission", Mode::Exclusive),
             ArmSpec::Recommission(_) => ("recommission", Mode::Exclusive),
+            ArmSpec::Upgrade(_) => ("upgrade", Mode::Exclusive),
         };
         Self {
             uid: uid.into(),

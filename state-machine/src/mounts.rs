@@ -144,7 +144,8 @@ impl MountTable {
             | ArmSpec::ScaleOut(_)
             | ArmSpec::ScaleIn(_)
             | ArmSpec::Decommission(_)
-            | ArmSpec::Recommission(_) => return Ok(None),
+            | ArmSpec::Recommission(_)
+            | ArmSpec::Upgrade(_) => return Ok(None),
         };
         let below = self.below(path);
         match below.first() {

@@ -129,6 +129,7 @@ impl Observation {
                     | (Query::Mounts { .. }, Answer::Mounts(_))
                     | (Query::Members, Answer::Members(_))
                     | (Query::Leaving { .. }, Answer::Leaving(..))
+                    | (Query::Rollout { .. }, Answer::Rollout(_))
                     | (Query::Drain { .. }, Answer::Drain(_))
             ),
         }

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 mod members;
 mod mount;
+mod upgrade;
 pub use members::{DecommissionSpec, RecommissionSpec, ScaleInSpec, ScaleOutSpec};
 pub use mount::{
     MountOption, MountSpec, SecretKey, UnmountSpec, ValueFrom, WhenInUse, names_credential, same_uri,
     uris_overlap,
 };
+pub use upgrade::UpgradeSpec;
 
 /// Longest path that an operation accepts, in characters.
 pub const MAX_PATH: usize = 1024;
@@ -92,6 +94,8 @@ pub enum ArmSpec {
     Decommission(DecommissionSpec),
     /// Bring them back.
     Recommission(RecommissionSpec),
+    /// Bring a managed cache to another release while it serves, and back if that fails.
+    Upgrade(UpgradeSpec),
 }
 
 /// Arguments of `load`.
@@ -281,7 +285,7 @@ pub struct Approve {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Skip {
-    /// The step to skip: pausing, cancelling or aborting, as the message of the stuck operation names it.
+    /// The step to skip: pausing, cancelling, aborting or rollingBack, as the message of the stuck operation names it.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub step: String,
     /// Who asks; has to be the requester.
@@ -335,6 +339,7 @@ impl OperationSpec {
             ArmSpec::Unmount(u) => u.problems(),
             ArmSpec::ScaleOut(_) | ArmSpec::Decommission(_) | ArmSpec::Recommission(_) => Vec::new(),
             ArmSpec::ScaleIn(s) => s.problems(),
+            ArmSpec::Upgrade(u) => u.problems(),
         };
         for (i, a) in paths.iter().enumerate() {
             // What lies under two of the paths would be counted twice.
@@ -358,7 +363,11 @@ impl ArmSpec {
             Self::Sync(s) => &s.paths,
             Self::Mount(m) => std::slice::from_ref(&m.path),
             Self::Unmount(u) => std::slice::from_ref(&u.path),
-            Self::ScaleOut(_) | Self::ScaleIn(_) | Self::Decommission(_) | Self::Recommission(_) => &[],
+            Self::ScaleOut(_)
+            | Self::ScaleIn(_)
+            | Self::Decommission(_)
+            | Self::Recommission(_)
+            | Self::Upgrade(_) => &[],
         }
     }
 
@@ -373,7 +382,8 @@ impl ArmSpec {
             | Self::ScaleOut(_)
             | Self::ScaleIn(_)
             | Self::Decommission(_)
-            | Self::Recommission(_) => true,
+            | Self::Recommission(_)
+            | Self::Upgrade(_) => true,
             Self::Unmount(u) => matches!(u.when_in_use, WhenInUse::Wait),
         }
     }
@@ -389,7 +399,8 @@ impl ArmSpec {
             | Self::ScaleOut(_)
             | Self::ScaleIn(_)
             | Self::Decommission(_)
-            | Self::Recommission(_) => Vec::new(),
+            | Self::Recommission(_)
+            | Self::Upgrade(_) => Vec::new(),
             Self::Mount(m) => m.secrets().collect(),
         }
     }

@@ -18,6 +18,7 @@ use crate::operation::recommission::Recommission;
 use crate::operation::scale_in::ScaleIn;
 use crate::operation::scale_out::ScaleOut;
 use crate::operation::sync::Sync;
+use crate::operation::upgrade::Upgrade;
 use crate::operation::{
     ARMS, ArmTable, Event, State, free::Free, load::Load, mount::Mount, unmount::Unmount,
 };
@@ -110,6 +111,13 @@ pub fn recommission(numbers: &[i32]) -> OperationSpec {
     spec(ArmSpec::Recommission(crate::spec::RecommissionSpec { numbers: numbers.to_vec() }))
 }
 
+/// An upgrade to a release of the usual repository.
+pub fn upgrade(version: &str) -> OperationSpec {
+    let repository = "alluxio/alluxio".to_owned();
+    let release = crate::rollout::Release { version: version.into(), repository, tag: None };
+    spec(ArmSpec::Upgrade(crate::spec::UpgradeSpec::to(release)))
+}
+
 /// Arguments of a mount without options.
 pub fn mount_args(path: &str, uri: &str) -> MountSpec {
     let (path, uri) = (path.into(), uri.into());
@@ -200,6 +208,9 @@ pub fn effects() -> Vec<Effect> {
         Effect::RemoveWorkers { remove: (0..256).step_by(2).collect(), at: i64::MAX },
         Effect::MarkWorkers { workers: (0..256).step_by(2).collect(), out: false, at: i64::MAX },
         Effect::ReplaceWorker { worker: 255, uid: "u".repeat(36) },
+        Effect::SetRelease { back: false, at: i64::MAX },
+        Effect::SetRelease { back: true, at: i64::MAX },
+        Effect::ReplaceMember { role: crate::rollout::Role::JobMaster, number: 255, uid: "u".repeat(36) },
         Effect::OnWorkers { call: crate::drain::Call::Decommission, workers: (0..256).step_by(2).collect() },
         Effect::OnWorkers { call: crate::drain::Call::Rescue, workers: (0..256).step_by(2).collect() },
     ]
@@ -237,6 +248,7 @@ pub fn shared_samples() -> Vec<Shared> {
 
 /// Every step of an arm, the shared ones around each of the arm's own.
 pub fn steps<A: Arm>() -> Vec<Step<A>> {
+    let goes_back = !A::TAKEN_BACK.is_empty();
     let why = failure();
     let mut all = vec![
         Step::Pending {},
@@ -246,6 +258,9 @@ pub fn steps<A: Arm>() -> Vec<Step<A>> {
         Step::Failed { why: why.clone() },
         Step::Cancelled {},
     ];
+    if goes_back {
+        all.push(Step::RolledBack { why: why.clone() });
+    }
     for at in A::samples() {
         all.push(Step::Arm(at.clone()));
         all.push(Step::Pausing { at: at.clone() });
@@ -254,6 +269,11 @@ pub fn steps<A: Arm>() -> Vec<Step<A>> {
         all.push(Step::Aborting { at: at.clone(), why: why.clone() });
         for during in [During::Pausing {}, During::Cancelling {}, During::Aborting { why: why.clone() }] {
             all.push(Step::Stuck { at: at.clone(), during, why: why.clone() });
+        }
+        for why in [None, Some(why.clone())].into_iter().filter(|_| goes_back) {
+            let during = During::RollingBack { why: why.clone() };
+            all.push(Step::Stuck { at: at.clone(), during, why: failure() });
+            all.push(Step::RollingBack { at: at.clone(), why });
         }
     }
     all
@@ -327,6 +347,12 @@ pub fn samples() -> Vec<Samples> {
             states: steps::<Recommission>().into_iter().map(State::Recommission).collect(),
             events: all(Recommission::event_samples().into_iter().map(Event::Recommission).collect()),
         },
+        Samples {
+            table: &ARMS[9],
+            spec: upgrade("2.9.6"),
+            states: steps::<Upgrade>().into_iter().map(State::Upgrade).collect(),
+            events: all(Upgrade::event_samples().into_iter().map(Event::Upgrade).collect()),
+        },
     ]
 }
 
@@ -382,6 +408,11 @@ pub fn decommissioning(spec: &OperationSpec, at: Decommission) -> Folded {
 /// A folded recommission in one of its own steps.
 pub fn recommissioning(spec: &OperationSpec, at: Recommission) -> Folded {
     folded(spec, State::Recommission(Step::Arm(at)))
+}
+
+/// A folded upgrade in one of its own steps.
+pub fn upgrading(spec: &OperationSpec, at: Upgrade) -> Folded {
+    folded(spec, State::Upgrade(Step::Arm(at)))
 }
 
 /// The record with an intent for `effect`, as the law lets it be taken.

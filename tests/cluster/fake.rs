@@ -61,6 +61,8 @@ pub struct World {
     pub mounts: MountTable,
     /// Workers that serve, `host:port`; none: one that nobody knows.
     pub workers: Vec<String>,
+    /// Releases by the names of pods; none: nobody knows it by its pods.
+    pub versions: BTreeMap<String, String>,
     /// Workers that are out of use, by host, in the engine's word.
     pub out: BTreeMap<String, String>,
     /// Files that only a worker which leaves has, and whether they can be persisted.
@@ -124,19 +126,22 @@ impl Engine for FakeEngine {
             }
             let out = self.world().out.clone();
             let state = |name: &str| name.split(':').next().and_then(|host| out.get(host)).cloned();
+            let versions = self.world().versions.clone();
+            let version = |pod: &str| versions.get(pod).cloned().unwrap_or_else(|| "fake".into());
             let member = |name: &String| Member {
                 name: name.clone(),
                 state: state(name).unwrap_or_else(|| "ACTIVE".into()),
-                version: "fake".into(),
+                version: version(name.split('.').next().unwrap_or_default()),
                 capacity_bytes: i64::MAX / 4,
                 used_bytes: 0,
             };
             Ok(EngineInfo {
                 hit_percent: None,
                 identity: self.identity.clone(),
-                version: "fake".into(),
+                version: version("c-master-0"),
                 masters_ready: 1,
                 masters: 1,
+                masters_at: Vec::new(),
                 workers_live: workers.len(),
                 members: workers.iter().map(member).collect(),
                 capacity_bytes: i64::MAX / 4,
@@ -226,7 +231,9 @@ impl World {
             Query::Tree { paths } => Answer::Tree(self.tree(paths)),
             Query::Mounts { .. } => Answer::Mounts(self.mounts.clone()),
             Query::Drain { .. } => Answer::Drain(self.drain()),
-            Query::Members | Query::Leaving { .. } => panic!("an engine is not asked about pods"),
+            Query::Members | Query::Leaving { .. } | Query::Rollout { .. } => {
+                panic!("an engine is not asked about pods")
+            }
         }
     }
 
@@ -337,6 +344,8 @@ impl World {
             | Effect::RemoveWorkers { .. }
             | Effect::MarkWorkers { .. }
             | Effect::ReplaceWorker { .. }
+            | Effect::SetRelease { .. }
+            | Effect::ReplaceMember { .. }
             | Effect::OnWorkers { .. }
             | Effect::Unmount { .. } => Receipt::default(),
             Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => {

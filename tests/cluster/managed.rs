@@ -120,13 +120,18 @@ impl Kubelet {
 
     /// The same for all pods but those of a name.
     pub fn but(stage: &Stage, name: &'static str) -> Self {
+        Self::unless(stage, move |p| p.name_any() == name)
+    }
+
+    /// The same for all pods but these.
+    pub fn unless(stage: &Stage, broken: impl Fn(&Pod) -> bool + Send + 'static) -> Self {
         let pods: Api<Pod> = api(stage);
         Self(tokio::spawn(async move {
             loop {
                 let all = pods.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
-                let new =
-                    |p: &&Pod| p.name_any() != name && p.status.as_ref().is_none_or(|s| s.pod_ip.is_none());
-                for pod in all.iter().filter(new) {
+                let new = |p: &&Pod| p.status.as_ref().is_none_or(|s| s.pod_ip.is_none());
+                let all: Vec<Pod> = all.into_iter().filter(|p| new(&p) && !broken(p)).collect();
+                for pod in &all {
                     let ip = ip(&pod.name_any());
                     let status = json!({"status": {"podIP": ip, "podIPs": [{"ip": ip}],
                         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],

@@ -19,6 +19,7 @@ pub mod ground;
 pub mod legal;
 pub mod managed;
 pub mod own;
+pub mod reader;
 pub mod stage;
 pub mod tree;
 pub mod writer;

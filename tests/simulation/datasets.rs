@@ -56,7 +56,8 @@ pub fn succeeded(world: &World, object: &Value) {
         | ArmSpec::ScaleOut(_)
         | ArmSpec::ScaleIn(_)
         | ArmSpec::Decommission(_)
-        | ArmSpec::Recommission(_) => true,
+        | ArmSpec::Recommission(_)
+        | ArmSpec::Upgrade(_) => true,
     };
     if !stands {
         let name = object["metadata"]["name"].clone();

@@ -41,7 +41,9 @@ pub fn in_the_end(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) {
     for (i, end) in ends.iter().filter(|(i, _)| !plan.touched(**i)) {
         // Who wants more workers within a deadline may not get them in time.
         let late = plan.asked[*i].arm == "scaleOut" && end == "Failed";
-        let wanted = late || end == "Succeeded" || (end == "Failed" && may_fail(world, plan, *i));
+        // Whose image does not run, or whose pods are torn away again and again, is taken back.
+        let back = plan.asked[*i].arm == "upgrade" && end == "RolledBack";
+        let wanted = late || back || end == "Succeeded" || (end == "Failed" && may_fail(world, plan, *i));
         if !wanted {
             wrong.push(format!("op{i} ended {end} and nobody wanted that"));
         }
@@ -72,7 +74,7 @@ const BY_THE_TABLE: [&str; 7] = [
 ];
 
 /// What operations on named workers may fail of.
-const BY_THE_MEMBERS: [&str; 2] = ["NoSuchWorker", "NoWorkerLeft"];
+const BY_THE_MEMBERS: [&str; 4] = ["NoSuchWorker", "NoWorkerLeft", "NoOtherWorker", "SameImage"];
 
 /// Whether operation `i` failed of something that the mount table or the members may have been the reason for.
 fn may_fail(world: &World, plan: &Plan, i: usize) -> bool {
@@ -82,14 +84,16 @@ fn may_fail(world: &World, plan: &Plan, i: usize) -> bool {
     let why = judge.operations().find(|o| o["metadata"]["name"] == name.as_str()).map(|o| {
         o["status"]["state"][asked.arm]["failed"]["why"]["reason"].as_str().unwrap_or_default().to_owned()
     });
-    let of_members = ["decommission", "recommission"].contains(&asked.arm);
+    let of_members = ["decommission", "recommission", "upgrade"].contains(&asked.arm);
     let of = if of_members { &BY_THE_MEMBERS[..] } else { &BY_THE_TABLE[..] };
     (asked.may_fail() || of_members) && why.is_some_and(|why| of.contains(&why.as_str()))
 }
 
 /// Where all operations on a file wanted the same, and nothing took it away later, the cache is as they wanted.
 fn cached_as_asked(world: &World, plan: &Plan, ends: &BTreeMap<usize, String>) -> Vec<String> {
-    if plan.happenings.iter().any(|(_, h)| h.disturbs()) {
+    // What is cached goes with the pods of an upgrade.
+    let upgraded = plan.asked.iter().any(|a| a.arm == "upgrade");
+    if upgraded || plan.happenings.iter().any(|(_, h)| h.disturbs()) {
         return Vec::new();
     }
     let cached = world.cache.cached_files();

@@ -193,6 +193,10 @@ impl Engine for SimEngine {
             let named = |(i, w): (usize, &cache::WorkerView)| {
                 if self.link.world.managed { managed::worker_name(i) } else { w.name.clone() }
             };
+            let release = |pod: &str| match self.link.world.managed {
+                true => managed::release(&self.link.world, pod),
+                false => probe.version.clone(),
+            };
             let now = self.link.world.time.ms();
             let known = |i: usize| !self.link.world.managed || self.link.world.members.registered(i, now);
             let workers = || probe.workers.iter().enumerate().filter(|(i, _)| known(*i));
@@ -200,16 +204,17 @@ impl Engine for SimEngine {
             let members = workers().map(|(i, w)| Member {
                 name: named((i, w)),
                 state: w.state.into(),
-                version: probe.version.clone(),
+                version: release(&managed::worker_pod(i)),
                 capacity_bytes: signed(w.capacity),
                 used_bytes: signed(w.used),
             });
             Ok(EngineInfo {
                 hit_percent: None,
                 identity: probe.identity.clone(),
-                version: probe.version.clone(),
+                version: release(managed::MASTER),
                 masters_ready: probe.masters,
                 masters: probe.masters,
+                masters_at: Vec::new(),
                 workers_live: live,
                 members: members.collect(),
                 capacity_bytes: signed(probe.capacity),

@@ -282,6 +282,13 @@ impl Link {
     }
 
     fn arrive(&self, request: &Request, how: &str) -> Response {
+        let evicts = request.method == http::Method::POST && request.uri.contains("/eviction");
+        // One that is late may have been right when it was sent.
+        let wrong = if evicts && how != "late" {
+            super::managed::may_not_go(&self.world, &request.uri)
+        } else {
+            None
+        };
         let reply = self.world.server.call(request);
         let response = match reply {
             Reply::Whole(response) => response,
@@ -304,6 +311,9 @@ impl Link {
                 .map(|h| format!("{}:{}@{}", h["name"].as_str().unwrap_or_default(), h["hold"], h["seq"]))
                 .collect();
             self.world.note(format_args!("     epoch {} {holders:?}", lock["epoch"]));
+        }
+        if let Some(why) = wrong.filter(|_| response.code < 300) {
+            self.world.judge().object(format!("r{}: {why}", self.replica));
         }
         if response.code == 200 && ends_well(request) {
             self.world.succeeded(&serde_json::from_slice(&response.body).unwrap_or_default());

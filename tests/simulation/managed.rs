@@ -5,7 +5,7 @@
 //!   controller --StatefulSets--> Runtime (pods, budgets) --a pod is ready--> its worker registers, its master answers
 //! ```
 
-use super::plan::{Asked, Happening, MAINTAINED_FROM, Plan, SCALED_FROM, long};
+use super::plan::{Asked, Happening, MAINTAINED_FROM, Plan, SCALED_FROM, UPGRADED_FROM, long};
 use super::rng::Rng;
 use super::run::path;
 use super::world::World;
@@ -24,14 +24,29 @@ pub const ROOT: &str = "s3://root";
 const TICK: Duration = Duration::from_millis(250);
 /// Label of whatever belongs to the cache.
 const INSTANCE: &str = "app.kubernetes.io/instance";
+/// The pod of the master.
+pub const MASTER: &str = "cache-master-0";
 const PODS: [&str; 6] = [
-    "cache-master-0",
+    MASTER,
     "cache-worker-0-0",
     "cache-worker-1-0",
     "cache-worker-2-0",
     "cache-job-master-0",
     "cache-job-worker-0",
 ];
+
+/// Name of the pod of a worker.
+pub fn worker_pod(number: usize) -> String {
+    format!("cache-worker-{number}-0")
+}
+
+/// The release that runs in a pod: the tag of its image.
+pub fn release(world: &World, pod: &str) -> String {
+    let pods = world.server.objects("pods");
+    let found = pods.iter().find(|p| p["metadata"]["name"] == pod);
+    let image = found.and_then(|p| p["spec"]["containers"][0]["image"].as_str());
+    image.and_then(|i| i.rsplit_once(':')).map(|(_, tag)| tag.to_owned()).unwrap_or_default()
+}
 
 /// What runs in the pods.
 #[derive(Default)]
@@ -45,6 +60,8 @@ struct Inner {
     deleted: bool,
     /// Pods that are not ready until then, in milliseconds.
     unready: BTreeMap<&'static str, i64>,
+    /// Pods whose image does not run.
+    broken: BTreeSet<&'static str>,
     /// Pods that somebody has torn away: what they had went with them.
     torn: BTreeSet<&'static str>,
     /// A client writes, and so many files it has written.
@@ -97,6 +114,19 @@ pub async fn node(world: Arc<World>) {
         let late: Vec<_> = world.members.lock().unready.iter().map(|(p, until)| (*p, *until > now)).collect();
         for (pod, unready) in late {
             runtime.set_unready(&format!("ns/{pod}"), unready);
+        }
+        for pod in PODS {
+            let bad = release(&world, pod) == BAD;
+            let late = world.members.lock().unready.contains_key(pod);
+            if bad != world.members.lock().broken.contains(pod) {
+                let mut members = world.members.lock();
+                if bad {
+                    members.broken.insert(pod);
+                } else {
+                    members.broken.remove(pod);
+                }
+                runtime.set_unready(&format!("ns/{pod}"), bad || late);
+            }
         }
         world.members.lock().unready.retain(|_, until| *until > now);
         for _ in 0..50 {
@@ -230,6 +260,29 @@ fn maintain(plan: &mut Plan, rng: &mut Rng) {
     }
 }
 
+/// People bring the cache to another release, or to one whose image does not run.
+fn upgrade(plan: &mut Plan, rng: &mut Rng) {
+    let mut at = 12_000;
+    for _ in 0..rng.within(1, 2) {
+        at += rng.below(60_000);
+        let version = if rng.chance(700) { "2.9.6" } else { "2.9.4" };
+        let mut arm = json!({
+            "version": version,
+            "soakSeconds": rng.below(3),
+            "memberDeadlineSeconds": rng.within(30, 60),
+            "maxUnavailable": rng.within(1, 2),
+        });
+        if rng.chance(300) {
+            arm["tag"] = json!(BAD);
+        }
+        let spec = long("upgrade", &arm);
+        plan.asked.push(Asked { as_load: false, at_ms: at, spec, arm: "upgrade", paths: Vec::new() });
+    }
+}
+
+/// The tag of an image that does not run.
+const BAD: &str = "bad";
+
 /// The spec of the cache.
 pub fn cluster(plan: &Plan) -> Value {
     let volume = if plan.seed.is_multiple_of(3) {
@@ -260,6 +313,8 @@ pub fn draw(plan: &mut Plan) {
     }
     if plan.seed >= SCALED_FROM {
         plan.writes = true;
+    }
+    if (SCALED_FROM..UPGRADED_FROM).contains(&plan.seed) {
         let mut at = 8_000;
         for _ in 0..rng.within(1, 4) {
             at += rng.below(9_000);
@@ -269,7 +324,9 @@ pub fn draw(plan: &mut Plan) {
             ));
         }
     }
-    if plan.seed >= MAINTAINED_FROM {
+    if plan.seed >= UPGRADED_FROM {
+        upgrade(plan, &mut rng);
+    } else if plan.seed >= MAINTAINED_FROM {
         maintain(plan, &mut rng);
     }
     for _ in 0..rng.below(5) {
@@ -363,6 +420,26 @@ pub fn revised(world: &World, cluster: &Value) {
     }
 }
 
+/// Why a controller may not evict a pod as it is now: what makes it is not what the revision says, or it was made anew already.
+pub fn may_not_go(world: &World, uri: &str) -> Option<String> {
+    let pod = uri.strip_prefix("/api/v1/namespaces/ns/pods/")?.split(['/', '?']).next()?;
+    let managed = there(world)?.status?.revision?.managed;
+    let wanted = managed.image.tag.unwrap_or(managed.version);
+    let sets = world.server.objects("statefulsets");
+    let set = pod.rsplit_once('-').map(|(set, _)| set)?;
+    let made = sets.iter().find(|s| s["metadata"]["name"] == set)?;
+    let makes = made["spec"]["template"]["spec"]["containers"][0]["image"].as_str()?.rsplit_once(':')?.1;
+    if makes != wanted {
+        return Some(format!("{pod} is let go for {wanted} while its StatefulSet makes {makes}"));
+    }
+    let upgrades = |o: &Value| o["status"]["kind"] == "upgrade" && o["status"]["phase"] == "Running";
+    let forward = world.judge().all_operations().any(|(_, o)| upgrades(o));
+    let number = PODS.iter().position(|p| *p == pod)?;
+    let drained = (1..=WORKERS).contains(&number) && !world.cache_now().may_serve(number - 1);
+    let again = forward && !drained && release(world, pod) == wanted;
+    again.then(|| format!("{pod} is of {wanted} already and is let go once more"))
+}
+
 /// An operation on members is said to have succeeded: so many workers are there, or those that it names are as it wants.
 pub fn succeeded(world: &World, object: &Value) {
     let arm = &object["spec"]["operation"];
@@ -373,6 +450,26 @@ pub fn succeeded(world: &World, object: &Value) {
         if let Some(not) = not {
             let name = &object["metadata"]["name"];
             world.judge().object(format!("{name}: succeeded, and out of use are {marked:?}, worker {not}"));
+        }
+    }
+    if let Some(version) = arm["upgrade"]["version"].as_str() {
+        let revision = there(world).and_then(|c| c.status?.revision);
+        let has = revision.as_ref().map(|r| r.managed.version.clone()).unwrap_or_default();
+        let mut pods = vec![MASTER.to_owned()];
+        pods.extend(
+            revision
+                .iter()
+                .flat_map(|r| &r.workers)
+                .filter_map(|n| Some(worker_pod(usize::try_from(*n).ok()?))),
+        );
+        // A pod that went right before the end of the operation comes back of the same release.
+        let runs: Vec<String> = pods.iter().map(|p| release(world, p)).filter(|r| !r.is_empty()).collect();
+        let version = arm["upgrade"]["tag"].as_str().map_or(version, |_| BAD);
+        if (has != version && version != BAD) || runs.iter().any(|r| r != version) {
+            let name = &object["metadata"]["name"];
+            world
+                .judge()
+                .object(format!("{name}: succeeded, and the cache is of {has}, its pods of {runs:?}"));
         }
     }
     let fewer = arm["scaleIn"]["workers"].as_u64();

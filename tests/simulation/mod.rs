@@ -28,6 +28,6 @@ mod trace;
 pub mod world;
 
 #[allow(unused_imports, reason = "each test binary uses its own part")]
-pub use plan::{DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, SCALED_FROM};
+pub use plan::{DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, SCALED_FROM, UPGRADED_FROM};
 #[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use run::{Report, run};

@@ -249,6 +249,11 @@ impl Oracle {
             .iter()
             .any(|e| !intent["effect"][*e].is_null())
             || matches!(call, Some("Rescue" | "Admit"));
+        // Whoever takes an upgrade back works on members once more.
+        let back = !intent["effect"]["replaceMember"].is_null()
+            || intent["effect"]["setRelease"]["back"] == true
+            || call == Some("Decommission");
+        let stops = stops || (back && after["phase"] == "RollingBack");
         let cancelled =
             new["spec"]["control"]["cancel"] == true || !new["metadata"]["deletionTimestamp"].is_null();
         if cancelled && !stops && after["cancelNoted"] != true {

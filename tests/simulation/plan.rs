@@ -243,6 +243,9 @@ pub const SCALED_FROM: u64 = 40_000_000;
 /// Seeds from here on also have people take workers out of use and bring them back.
 pub const MAINTAINED_FROM: u64 = 50_000_000;
 
+/// Seeds from here on have people bring the cache to another release and back, by images that do not run too.
+pub const UPGRADED_FROM: u64 = 60_000_000;
+
 impl Plan {
     /// One replica, nothing asked for, nothing that goes wrong.
     pub fn calm(seed: u64) -> Self {

@@ -147,6 +147,8 @@ impl Core {
             | Effect::RemoveWorkers { .. }
             | Effect::MarkWorkers { .. }
             | Effect::ReplaceWorker { .. }
+            | Effect::SetRelease { .. }
+            | Effect::ReplaceMember { .. }
             | Effect::FenceMembers {} => Ok((Receipt::default(), false)),
             Effect::OnWorkers { call: what, .. } => {
                 let message = format!("{} is about workers by their numbers", what.name());

@@ -59,7 +59,7 @@ impl Core {
             Query::LoadJob { path } => Ok(Answer::Job(self.job(path))),
             Query::Tree { paths } => self.tree(paths).map(Answer::Tree),
             Query::Mounts { count, .. } => self.table(count.as_deref()).map(Answer::Mounts),
-            Query::Members | Query::Leaving { .. } | Query::Drain { .. } => {
+            Query::Members | Query::Leaving { .. } | Query::Rollout { .. } | Query::Drain { .. } => {
                 let message = "an engine is not asked about pods".into();
                 Err(Trouble { kind: TroubleKind::Unsupported, message })
             }

@@ -47,11 +47,11 @@ pub struct WrittenBy {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Facet {
-    /// workers.
+    /// version, workers or outOfUse.
     #[schemars(length(max = 32))]
     pub name: String,
     /// The value of the spec that was acted upon last, whatever came of it.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 512))]
     pub handled: String,
     /// The operation that it became; empty where none was needed.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -14,6 +14,7 @@ mod properties;
 
 use crate::api::API_VERSION;
 use crate::api::managed::{Managed, Revision};
+pub use pods::CONTAINER;
 use pods::Role;
 pub use properties::masters;
 use ratchet_state_machine::ids::hash;

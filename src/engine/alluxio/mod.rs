@@ -7,11 +7,11 @@ pub mod client;
 mod drain;
 mod mount;
 
-use super::{Call, Engine, EngineInfo, RegistryError};
+use super::{Call, Engine, EngineInfo, MasterAt, RegistryError};
 use crate::api::cluster::{Attached, Member, SecurityMode};
 use client::{
-    AlluxioClient, AlluxioError, ClientOptions, Code, LoadOptions, LoadState, Security, SyncId, SyncState,
-    WorkerState,
+    AlluxioClient, AlluxioError, ClientOptions, Code, LoadOptions, LoadState, MasterRole, Security, SyncId,
+    SyncState, WorkerState,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -92,10 +92,11 @@ impl Alluxio {
         let live = |w: &&client::Worker| w.state == WorkerState::Active;
         Ok(EngineInfo {
             hit_percent,
-            identity: master.cluster_id,
-            version: master.version,
+            identity: master.cluster_id.clone(),
+            version: master.version.clone(),
             masters_ready: master.masters.len().max(1),
             masters: master.masters.len().max(1),
+            masters_at: masters_at(&master),
             workers_live: workers.iter().filter(live).count(),
             capacity_bytes: workers.iter().filter(live).map(|w| w.capacity_bytes).sum(),
             used_bytes: workers.iter().filter(live).map(|w| w.used_bytes).sum(),
@@ -285,6 +286,8 @@ impl Alluxio {
             | Effect::RemoveWorkers { .. }
             | Effect::MarkWorkers { .. }
             | Effect::ReplaceWorker { .. }
+            | Effect::SetRelease { .. }
+            | Effect::ReplaceMember { .. }
             | Effect::OnWorkers { .. }
             | Effect::FenceMembers {} => {
                 return Err(AlluxioError::Invalid { detail: "members are not changed by the engine".into() });
@@ -307,6 +310,17 @@ fn state_name(state: &WorkerState) -> String {
         WorkerState::Disabled => "Disabled".into(),
         WorkerState::Other(word) => word.chars().take(32).collect(),
     }
+}
+
+/// The masters by name. The primary is the one that answers: it knows its own release also where it lists none.
+fn masters_at(info: &client::MasterInfo) -> Vec<MasterAt> {
+    let one = |m: &client::MasterMember| {
+        let primary = m.role == MasterRole::Primary || info.masters.len() == 1;
+        let own = primary && m.version.is_empty();
+        let version = if own { info.version.clone() } else { m.version.clone() };
+        MasterAt { host: m.host.clone(), version, primary }
+    };
+    info.masters.iter().map(one).collect()
 }
 
 fn member(w: &client::Worker) -> Member {
@@ -360,7 +374,7 @@ impl Engine for Alluxio {
                 Query::Tree { paths } => self.tree(paths).await.map(Answer::Tree),
                 Query::Mounts { count, .. } => self.table(count.as_deref()).await.map(Answer::Mounts),
                 Query::Drain { workers, files } => self.drain(workers, *files).await.map(Answer::Drain),
-                Query::Members | Query::Leaving { .. } => {
+                Query::Members | Query::Leaving { .. } | Query::Rollout { .. } => {
                     Err(AlluxioError::Invalid { detail: "an engine is not asked about pods".into() })
                 }
             };

@@ -101,6 +101,8 @@ pub fn compare(cache: &Cache, call: &Call<'_>, path: &str) -> Result<String, Out
         | Effect::RemoveWorkers { .. }
         | Effect::MarkWorkers { .. }
         | Effect::ReplaceWorker { .. }
+        | Effect::SetRelease { .. }
+        | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
         | Effect::FenceMembers {} => {
             return Err(refused("InvalidEffect", "members are not changed by the engine".into(), false));
@@ -146,6 +148,7 @@ fn info(probe: Probe) -> EngineInfo {
         identity,
         masters_ready: masters,
         masters,
+        masters_at: Vec::new(),
         workers_live: workers.iter().filter(|w| w.state == "ACTIVE").count(),
         members: workers
             .into_iter()

@@ -7,7 +7,7 @@
 //! Total and pure: every state and every observation gives exactly one [`Decision`].
 
 use super::fold::Folded;
-use super::halt::halt_is_due;
+use super::halt::{allows, halt_is_due};
 use super::step::{During, Failure, Shared, Step};
 use crate::MACHINE_VERSION;
 use crate::decision::{Decision, WaitingOn};
@@ -27,6 +27,7 @@ pub fn query(spec: &OperationSpec, op: &Folded) -> Option<Query> {
         match step {
             Step::Arm(a) => a.query(spec, op.intent.as_ref()),
             Step::Pausing { at } | Step::Cancelling { at } | Step::Aborting { at, .. } => at.halt_query(spec),
+            Step::RollingBack { at, .. } => at.back_query(op.intent.as_ref()),
             Step::Pending {}
             | Step::AwaitingApproval {}
             | Step::Queued {}
@@ -34,6 +35,7 @@ pub fn query(spec: &OperationSpec, op: &Folded) -> Option<Query> {
             | Step::Stuck { .. }
             | Step::Succeeded {}
             | Step::Failed { .. }
+            | Step::RolledBack { .. }
             | Step::Cancelled {} => None,
         }
     }
@@ -62,7 +64,7 @@ pub fn decide(spec: &OperationSpec, op: &Folded, seen: &Observation) -> Decision
     // The intent that this process has just written: send it, whatever else was seen meanwhile. But what was asked
     // to come to rest after it was written is not begun, and who lost its hold does nothing.
     if let (Some(intent), IntentView::Sendable) = (&op.intent, seen.intent)
-        && (intent.effect.stops() || !halt_is_due(op))
+        && allows(&op.state, &intent.effect)
     {
         return cx.without_hold().map_or_else(|| Decision::Perform(intent.clone()), Decision::Await);
     }
@@ -113,8 +115,11 @@ impl Cx<'_> {
             Step::Paused { .. } => self.paused(),
             Step::Cancelling { at } => self.halt(at, "cancelling"),
             Step::Aborting { at, .. } => self.halt(at, "aborting"),
+            Step::RollingBack { at, .. } => self.roll_back(at),
             Step::Stuck { during, why, .. } => self.stuck(during, why),
-            Step::Succeeded {} | Step::Failed { .. } | Step::Cancelled {} => Decision::Rest,
+            Step::Succeeded {} | Step::Failed { .. } | Step::Cancelled {} | Step::RolledBack { .. } => {
+                Decision::Rest
+            }
         }
     }
 
@@ -264,7 +269,7 @@ impl Cx<'_> {
         if let Some((event, because)) = ending {
             return record(event, because);
         }
-        if self.spec.control.suspend && !irreversible {
+        if self.spec.control.suspend && !irreversible && arm.pauses(self.op.intent.as_ref()) {
             return record(Shared::Suspended {}, "control.suspend");
         }
         if let Some(waiting) = self.without_hold() {
@@ -274,16 +279,7 @@ impl Cx<'_> {
             let reason = "the last attempt failed".into();
             return Decision::Await(WaitingOn::Backoff { remaining_ms: left, reason });
         }
-        let view = View {
-            spec: self.spec,
-            intent: self.op.intent.as_ref(),
-            intent_view: self.seen.intent,
-            outcome: self.seen.outcome.as_ref(),
-            answer: self.seen.answer.as_ref().map(Result::as_ref),
-            since_entry_ms: self.seen.since_entry_ms,
-            watched_ms: self.seen.watched_entry_ms,
-        };
-        match arm.decide(&view) {
+        match arm.decide(&self.view()) {
             Act::Record { event, because, intend } => {
                 let because = super::cut(&because, crate::journal::MAX_BECAUSE);
                 Decision::Record { event: A::event(event), because, intend }
@@ -296,6 +292,18 @@ impl Cx<'_> {
                 let because = why.reason.clone();
                 record(Shared::Aborted { why }, because)
             }
+        }
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View {
+            spec: self.spec,
+            intent: self.op.intent.as_ref(),
+            intent_view: self.seen.intent,
+            outcome: self.seen.outcome.as_ref(),
+            answer: self.seen.answer.as_ref().map(Result::as_ref),
+            since_entry_ms: self.seen.since_entry_ms,
+            watched_ms: self.seen.watched_entry_ms,
         }
     }
 
@@ -347,7 +355,7 @@ impl Cx<'_> {
         if control.retry > self.op.handled_retry {
             return record(Shared::RetryRequested { count: control.retry }, "control.retry");
         }
-        let cancelling = matches!(during, During::Cancelling {});
+        let cancelling = matches!(during, During::Cancelling {} | During::RollingBack { .. });
         if let Some((event @ Shared::CancelRequested { .. }, because)) = self.ending()
             && !cancelling
         {

@@ -56,6 +56,12 @@ pub enum During {
         /// Why.
         why: Failure,
     },
+    /// Taking back what was done.
+    RollingBack {
+        /// Why it does not succeed; none where that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Failure>,
+    },
 }
 
 impl During {
@@ -66,6 +72,7 @@ impl During {
             Self::Pausing {} => "pausing",
             Self::Cancelling {} => "cancelling",
             Self::Aborting { .. } => "aborting",
+            Self::RollingBack { .. } => "rollingBack",
         }
     }
 }

@@ -218,7 +218,7 @@ impl Folded {
         if !self.state.holds() {
             return Err(Illegal::because(self.state.step(), event, "an intent needs the lock"));
         }
-        if super::halt::resting(&self.state) && !intent.effect.stops() {
+        if !super::halt::allows(&self.state, &intent.effect) {
             let why = "nothing new begins while the engine is brought to rest";
             return Err(Illegal::because(self.state.step(), event, why));
         }

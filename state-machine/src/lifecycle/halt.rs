@@ -9,6 +9,7 @@ use super::decide::{Cx, HOLD_LOST, intend, record};
 use super::fold::Folded;
 use super::step::{Failure, Shared};
 use crate::decision::{Decision, WaitingOn};
+use crate::drain::Call;
 use crate::effect::{Effect, Outcome};
 use crate::observation::IntentView;
 use crate::operation::arm::Unrest;
@@ -27,9 +28,19 @@ pub fn halt_is_due(op: &Folded) -> bool {
     resting(&op.state)
 }
 
-/// The same of a state.
+/// The same of a state. Taking back is part of it.
 pub(super) fn resting(state: &State) -> bool {
-    matches!(state.step(), "pausing" | "cancelling" | "aborting")
+    matches!(state.step(), "pausing" | "cancelling" | "aborting" | ROLLING_BACK)
+}
+
+/// The step in which an operation takes back what it did.
+const ROLLING_BACK: &str = "rollingBack";
+
+/// Whether an effect may be begun in a state: while the engine is brought to rest nothing works forward. Who takes back an
+/// upgrade takes workers out of use once more before their pods go.
+pub(super) fn allows(state: &State, effect: &Effect) -> bool {
+    let again = matches!(effect, Effect::OnWorkers { call: Call::Decommission, .. });
+    !resting(state) || effect.stops() || (again && state.step() == ROLLING_BACK)
 }
 
 impl Cx<'_> {

@@ -7,6 +7,7 @@
 //!
 //! Nothing in here knows an engine, a clock or Kubernetes.
 
+mod back;
 mod decide;
 mod event;
 mod fold;

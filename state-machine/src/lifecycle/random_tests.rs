@@ -14,7 +14,7 @@ use crate::testing::engine::Fate;
 use crate::testing::engine::serving;
 use crate::testing::world::World;
 use crate::testing::{
-    decommission, free, load, mount, recommission, run_after, scale_in, scale_out, sync, unmount,
+    decommission, free, load, mount, recommission, run_after, scale_in, scale_out, sync, unmount, upgrade,
 };
 use proptest::prelude::*;
 
@@ -58,7 +58,8 @@ fn any_move() -> impl Strategy<Value = Move> {
         3 => (0..2_usize).prop_map(Move::Crash),
         2 => prop::bool::ANY.prop_map(Move::Suspend),
         1 => prop_oneof![Just(Move::Cancel), Just(Move::Delete), Just(Move::Retry)],
-        1 => prop_oneof![Just("pausing"), Just("cancelling"), Just("aborting")].prop_map(Move::SkipStep),
+        1 => prop_oneof![Just("pausing"), Just("cancelling"), Just("aborting"), Just("rollingBack")]
+            .prop_map(Move::SkipStep),
         2 => (0..700_000_i64).prop_map(Move::EngineDown),
         1 => (0..3_i64).prop_map(Move::Workers),
         1 => (0..3_usize).prop_map(Move::ForgetJob),
@@ -249,6 +250,13 @@ proptest! {
         w.engine.stranded = 1;
         let w = survive(w, moves);
         assert_eq!(w.engine.lost, 0, "files went with a pod");
+    }
+
+    #[test]
+    fn an_upgrade_survives_any_schedule(s in setting(), bad in prop::bool::weighted(0.3), moves in proptest::collection::vec(any_move(), 0..120)) {
+        let mut w = world(upgrade("2.9.6"), &s);
+        w.engine.broken = bad.then(|| "2.9.6".into());
+        survive(w, moves);
     }
 }
 

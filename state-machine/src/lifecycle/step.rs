@@ -7,11 +7,13 @@
 //!                                                 pausing -> paused |
 //!                                              cancelling -> cancelled
 //!                                                aborting -> failed
+//!                                             rollingBack -> rolledBack / cancelled
 //!                                                     \--> stuck
 //! ```
 //!
 //! Pausing, cancelling and aborting are one thing: the work in the engine is brought to rest, and then the
-//! operation goes where it was meant to go. `at` is the arm's step in which it was interrupted.
+//! operation goes where it was meant to go. `at` is the arm's step in which it was interrupted. Where that is not enough,
+//! because what was done has to be taken back (an upgrade), it rolls back instead of cancelling or aborting.
 
 pub use super::event::{During, Failure, Shared, cut};
 use crate::machine::{Edge, Illegal, Phase, edge};
@@ -50,6 +52,14 @@ pub enum Step<A> {
         /// Why it fails.
         why: Failure,
     },
+    /// Takes back what was done before it ends.
+    RollingBack {
+        /// Where it was.
+        at: A,
+        /// Why it does not succeed; none where that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Failure>,
+    },
     /// Cannot bring the engine to rest; needs a person.
     Stuck {
         /// Where it was.
@@ -68,6 +78,11 @@ pub enum Step<A> {
     },
     /// Over on request.
     Cancelled {},
+    /// Over, and what was done is taken back.
+    RolledBack {
+        /// Why.
+        why: Failure,
+    },
     /// A step of the arm itself.
     #[serde(untagged)]
     Arm(A),
@@ -87,6 +102,29 @@ pub const STEPS: [(&str, Phase); 11] = [
     ("failed", Phase::Failed),
     ("cancelled", Phase::Cancelled),
 ];
+
+/// The steps of the way back, which only operations have that take back what they did.
+pub const BACK_STEPS: [(&str, Phase); 2] =
+    [("rollingBack", Phase::RollingBack), ("rolledBack", Phase::RolledBack)];
+
+/// The moves of those.
+pub const BACK_EDGES: &[Edge] = &[
+    edge("pausing", "CancelRequested", "rollingBack"),
+    edge("pausing", "Aborted", "rollingBack"),
+    edge("paused", "CancelRequested", "rollingBack"),
+    edge("paused", "Aborted", "rollingBack"),
+    edge("rollingBack", "Intended", "rollingBack"),
+    edge("rollingBack", "Halted", "rolledBack"),
+    edge("rollingBack", "Halted", "cancelled"),
+    edge("rollingBack", "GotStuck", "stuck"),
+    edge("stuck", "RetryRequested", "rollingBack"),
+    edge("stuck", "CancelRequested", "rollingBack"),
+    edge("rolledBack", "Sealed", "rolledBack"),
+];
+
+/// The shared moves out of each step that is always taken back, instead of those of [`ARM_EDGES`] to an end.
+pub const TAKEN_BACK_EDGES: &[Edge] =
+    &[edge("*", "CancelRequested", "rollingBack"), edge("*", "Aborted", "rollingBack")];
 
 /// The shared moves that do not touch the arm's own steps.
 pub const EDGES: &[Edge] = &[
@@ -154,14 +192,15 @@ impl<A: Arm> Step<A> {
             Self::Succeeded {} => "succeeded",
             Self::Failed { .. } => "failed",
             Self::Cancelled {} => "cancelled",
+            Self::RollingBack { .. } => "rollingBack",
+            Self::RolledBack { .. } => "rolledBack",
             Self::Arm(a) => a.name(),
         }
     }
 
     /// The coarse public word.
     pub fn phase(&self) -> Phase {
-        let name = self.name();
-        STEPS.iter().find(|(n, _)| *n == name).map_or(Phase::Running, |(_, p)| *p)
+        crate::legality::phase(self.name())
     }
 
     /// The law for shared events. `busy` says that an effect may still be under way.
@@ -191,14 +230,14 @@ impl<A: Arm> Step<A> {
             Self::Arm(at) => Self::arm_on_shared(at, event, busy).ok_or(illegal),
             Self::Pausing { at } => match event {
                 Shared::Halted {} => Ok(Self::Paused { at }),
-                Shared::CancelRequested { .. } => Ok(Self::Cancelling { at }),
-                Shared::Aborted { why } => Ok(Self::Aborting { at, why: why.clone() }),
+                Shared::CancelRequested { .. } => Ok(ending(at, false)),
+                Shared::Aborted { why } => Ok(failing(at, why, false)),
                 other => halting(at, During::Pausing {}, other).ok_or(illegal),
             },
             Self::Paused { at } => match event {
                 Shared::Resumed {} => Ok(Self::Arm(at.resumed())),
-                Shared::CancelRequested { .. } => Ok(Self::Cancelled {}),
-                Shared::Aborted { why } => Ok(Self::Failed { why: why.clone() }),
+                Shared::CancelRequested { .. } => Ok(ending(at, true)),
+                Shared::Aborted { why } => Ok(failing(at, why, true)),
                 _ => Err(illegal),
             },
             Self::Cancelling { at } => match event {
@@ -209,11 +248,17 @@ impl<A: Arm> Step<A> {
                 Shared::Halted {} => Ok(Self::Failed { why }),
                 other => halting(at, During::Aborting { why }, other).ok_or(illegal),
             },
-            Self::Stuck { at, during, why: _ } => out_of_stuck(at, during, event).ok_or(illegal),
-            Self::Succeeded {} | Self::Failed { .. } | Self::Cancelled {} => match event {
-                Shared::Sealed { .. } => Ok(self),
-                _ => Err(illegal),
+            Self::RollingBack { at, why } => match event {
+                Shared::Halted {} => Ok(taken_back(why)),
+                other => halting(at, During::RollingBack { why }, other).ok_or(illegal),
             },
+            Self::Stuck { at, during, why: _ } => out_of_stuck(at, during, event).ok_or(illegal),
+            Self::Succeeded {} | Self::Failed { .. } | Self::Cancelled {} | Self::RolledBack { .. } => {
+                match event {
+                    Shared::Sealed { .. } => Ok(self),
+                    _ => Err(illegal),
+                }
+            }
         }
     }
 
@@ -225,10 +270,8 @@ impl<A: Arm> Step<A> {
             Shared::AttemptFailed { .. } => Some(Self::Arm(at.retried())),
             Shared::Suspended {} if rest => Some(Self::Paused { at }),
             Shared::Suspended {} => Some(Self::Pausing { at }),
-            Shared::CancelRequested { .. } if rest => Some(Self::Cancelled {}),
-            Shared::CancelRequested { .. } => Some(Self::Cancelling { at }),
-            Shared::Aborted { why } if rest => Some(Self::Failed { why: why.clone() }),
-            Shared::Aborted { why } => Some(Self::Aborting { at, why: why.clone() }),
+            Shared::CancelRequested { .. } => Some(ending(at, rest)),
+            Shared::Aborted { why } => Some(failing(at, why, rest)),
             Shared::Created { .. }
             | Shared::PredecessorsDone { .. }
             | Shared::Approved { .. }
@@ -266,6 +309,33 @@ impl<A: Arm> Step<A> {
     }
 }
 
+/// Where an end that was asked for leads. `rest`: nothing is at work in the engine.
+fn ending<A: Arm>(at: A, rest: bool) -> Step<A> {
+    match (at.rolls_back(), rest) {
+        (true, _) => Step::RollingBack { at, why: None },
+        (false, true) => Step::Cancelled {},
+        (false, false) => Step::Cancelling { at },
+    }
+}
+
+/// Where a failure leads.
+fn failing<A: Arm>(at: A, why: &Failure, rest: bool) -> Step<A> {
+    let why = why.clone();
+    match (at.rolls_back(), rest) {
+        (true, _) => Step::RollingBack { at, why: Some(why) },
+        (false, true) => Step::Failed { why },
+        (false, false) => Step::Aborting { at, why },
+    }
+}
+
+/// The end after everything was taken back.
+fn taken_back<A>(why: Option<Failure>) -> Step<A> {
+    match why {
+        Some(why) => Step::RolledBack { why },
+        None => Step::Cancelled {},
+    }
+}
+
 /// Before the lock is held, nothing has to be brought to rest.
 fn ended_early<A>(event: &Shared) -> Option<Step<A>> {
     if let Shared::CancelRequested { .. } = event {
@@ -291,13 +361,14 @@ fn back_to<A>(at: A, during: During) -> Step<A> {
         During::Pausing {} => Step::Pausing { at },
         During::Cancelling {} => Step::Cancelling { at },
         During::Aborting { why } => Step::Aborting { at, why },
+        During::RollingBack { why } => Step::RollingBack { at, why },
     }
 }
 
 /// The ways out of Stuck.
-fn out_of_stuck<A>(at: A, during: During, event: &Shared) -> Option<Step<A>> {
+fn out_of_stuck<A: Arm>(at: A, during: During, event: &Shared) -> Option<Step<A>> {
     if let Shared::CancelRequested { .. } = event {
-        return Some(Step::Cancelling { at });
+        return Some(ending(at, false));
     }
     if let Shared::RetryRequested { .. } = event {
         return Some(back_to(at, during));
@@ -308,6 +379,7 @@ fn out_of_stuck<A>(at: A, during: During, event: &Shared) -> Option<Step<A>> {
     Some(match during {
         During::Pausing {} => Step::Paused { at },
         During::Cancelling {} => Step::Cancelled {},
-        During::Aborting { why } => Step::Failed { why },
+        During::Aborting { why } | During::RollingBack { why: Some(why) } => Step::Failed { why },
+        During::RollingBack { why: None } => Step::Cancelled {},
     })
 }

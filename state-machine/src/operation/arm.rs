@@ -109,6 +109,22 @@ pub struct Unrest<'a> {
     pub watched_ms: i64,
 }
 
+/// The next thing on the way back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Back {
+    /// Try this effect (anew).
+    Do {
+        /// The effect.
+        effect: Effect,
+        /// The facts that decided.
+        because: String,
+    },
+    /// Not yet.
+    Wait(WaitingOn),
+    /// All is as it was.
+    Done(String),
+}
+
 /// One operation.
 pub trait Arm: Clone + PartialEq + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned {
     /// Facts that move the arm's own steps.
@@ -161,6 +177,24 @@ pub trait Arm: Clone + PartialEq + std::fmt::Debug + serde::Serialize + serde::d
     /// engine is at rest.
     fn unrest(&self, _view: &Unrest<'_>) -> Option<String> {
         None
+    }
+    /// Steps that are always taken back when the operation ends before its success; `preflight` may be.
+    const TAKEN_BACK: &'static [&'static str] = &[];
+    /// Whether what was done so far is taken back when the operation ends before its success.
+    fn rolls_back(&self) -> bool {
+        false
+    }
+    /// Whether the operation may come to rest in this step.
+    fn pauses(&self, _intent: Option<&Intent>) -> bool {
+        true
+    }
+    /// What has to be known on the way back.
+    fn back_query(&self, _intent: Option<&Intent>) -> Option<Query> {
+        None
+    }
+    /// What is next on the way back.
+    fn back(&self, _view: &View<'_>) -> Back {
+        Back::Done("nothing is to be taken back".into())
     }
     /// One value of each step, for the tests that cross every state with every event.
     fn samples() -> Vec<Self>;

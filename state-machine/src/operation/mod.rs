@@ -14,6 +14,7 @@ pub mod scale_out;
 pub mod sync;
 pub mod take_out;
 pub mod unmount;
+pub mod upgrade;
 
 use crate::decision::WaitingOn;
 use crate::effect::{Effect, Outcome, Receipt, Trouble};
@@ -161,6 +162,8 @@ arms! {
     Decommission(decommission::Decommission, decommission::DecommissionEvent),
     /// A recommission.
     Recommission(recommission::Recommission, recommission::RecommissionEvent),
+    /// An upgrade.
+    Upgrade(upgrade::Upgrade, upgrade::UpgradeEvent),
 }
 pub(crate) use dispatch;
 
@@ -173,10 +176,12 @@ pub struct ArmTable {
     pub steps: &'static [&'static str],
     /// Its own edges.
     pub edges: &'static [Edge],
+    /// Steps that are always taken back; none where nothing ever is.
+    pub taken_back: &'static [&'static str],
 }
 
 const fn table<A: Arm>() -> ArmTable {
-    ArmTable { kind: A::KIND, steps: A::STEPS, edges: A::EDGES }
+    ArmTable { kind: A::KIND, steps: A::STEPS, edges: A::EDGES, taken_back: A::TAKEN_BACK }
 }
 
 impl State {
@@ -205,7 +210,12 @@ impl State {
     #[must_use]
     pub const fn failure(&self) -> Option<&step::Failure> {
         const fn go<A>(step: &Step<A>) -> Option<&step::Failure> {
-            if let Step::Aborting { why, .. } | Step::Stuck { why, .. } | Step::Failed { why } = step {
+            if let Step::Aborting { why, .. }
+            | Step::RollingBack { why: Some(why), .. }
+            | Step::Stuck { why, .. }
+            | Step::Failed { why }
+            | Step::RolledBack { why } = step
+            {
                 Some(why)
             } else {
                 None
@@ -224,11 +234,13 @@ impl State {
                 | Step::Queued {}
                 | Step::Succeeded {}
                 | Step::Failed { .. }
+                | Step::RolledBack { .. }
                 | Step::Cancelled {} => false,
                 Step::Pausing { .. }
                 | Step::Paused { .. }
                 | Step::Cancelling { .. }
                 | Step::Aborting { .. }
+                | Step::RollingBack { .. }
                 | Step::Stuck { .. }
                 | Step::Arm(_) => true,
             }

@@ -9,6 +9,7 @@ use crate::effect::{
 use crate::ids::Nonce;
 use crate::members::{Known, MembersView, Numbers, WorkerView, Written};
 use crate::mounts::{MountTable, MountView};
+use crate::rollout::{Choice, MemberView, Pace, Release, Role, RolloutView, Template};
 use crate::spec::{ArmSpec, OperationSpec};
 use std::collections::BTreeMap;
 
@@ -29,6 +30,37 @@ pub fn serving(number: i32) -> WorkerView {
         settled: true,
         ..WorkerView::default()
     }
+}
+
+/// The release of a cache that was not upgraded.
+pub const OLD: &str = "2.9.4";
+
+/// A member of such a cache.
+pub fn member(role: Role, number: i32) -> MemberView {
+    MemberView {
+        role,
+        number,
+        uid: Some(format!("{} {number}", role.name())),
+        template: Template::Current,
+        ready: true,
+        ready_ms: 60_000,
+        version: Some(OLD.into()),
+        known: Known::Serves,
+        capacity_bytes: 1,
+        used_bytes: 1,
+        primary: false,
+        survives: false,
+        aside: false,
+        trouble: None,
+    }
+}
+
+/// Such a cache: a master, two workers whose tiers go with their pods, one whose tiers stay, a proxy.
+pub fn rollout() -> RolloutView {
+    let mut members = vec![member(Role::Master, 0), member(Role::Proxy, 0)];
+    members.extend((0..3).map(|n| MemberView { survives: n == 2, ..member(Role::Worker, n) }));
+    let release = Release { version: OLD.into(), repository: "alluxio/alluxio".into(), tag: None };
+    RolloutView { revision: 4, release, journal_kept: true, members, ..RolloutView::default() }
 }
 
 /// What becomes of one call.
@@ -96,6 +128,10 @@ pub struct Engine {
     /// What is mounted.
     pub mounts: MountTable,
     pub members: MembersView,
+    /// A cache that can be upgraded.
+    pub rollout: RolloutView,
+    /// The release of which no member ever gets ready.
+    pub broken: Option<String>,
     /// Files that only workers have, and of those the ones that only workers have which are out of use.
     pub unpersisted: i64,
     pub stranded: i64,
@@ -128,6 +164,8 @@ impl Engine {
             foreign_stopped: false,
             mounts: MountTable::default(),
             members: MembersView::default(),
+            rollout: rollout(),
+            broken: None,
             unpersisted: 1,
             stranded: 0,
             lost: 0,
@@ -238,6 +276,7 @@ impl Engine {
             Effect::FenceMembers {} => {
                 self.members.written = Written::Fenced;
                 self.members.revision += 1;
+                self.rollout.revision += 1;
             }
             Effect::RemoveWorkers { remove, at } => {
                 let out = |w: &&WorkerView| remove.contains(w.number) && w.known == Known::Serves;
@@ -267,6 +306,23 @@ impl Engine {
                     *w = WorkerView { uid: Some(format!("{uid}+")), ..serving(*worker) };
                 }
             }
+            Effect::SetRelease { back, at } => {
+                if self.rollout.revision == *at {
+                    let from = Release { version: OLD.into(), ..self.rollout.release.clone() };
+                    let to = if let ArmSpec::Upgrade(u) = &self.spec.operation {
+                        u.release(&from)
+                    } else {
+                        from.clone()
+                    };
+                    self.rollout.release = if *back { from } else { to };
+                    self.rollout.revision += 1;
+                    self.render();
+                }
+            }
+            Effect::ReplaceMember { role, number, uid } => self.replace(*role, *number, uid),
+            Effect::OnWorkers { call, workers } if matches!(self.spec.operation, ArmSpec::Upgrade(_)) => {
+                self.on_members(*call, workers);
+            }
             Effect::OnWorkers { call, workers } => self.on_workers(*call, workers),
         }
         self.settle(now);
@@ -291,6 +347,78 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// What a member runs counts by the revision.
+    fn render(&mut self) {
+        let release = self.rollout.release.version.clone();
+        for m in &mut self.rollout.members {
+            let same = m.version.as_ref() == Some(&release);
+            m.template = if same { Template::Current } else { Template::Before };
+        }
+    }
+
+    fn replace(&mut self, role: Role, number: i32, uid: &str) {
+        let release = self.rollout.release.version.clone();
+        let broken = self.broken.as_ref() == Some(&release);
+        let mut all = self.rollout.members.iter_mut();
+        let same = all.find(|m| (m.role, m.number) == (role, number) && m.uid.as_deref() == Some(uid));
+        let Some(m) = same else { return };
+        if m.role == Role::Worker {
+            // Whoever evicts looks right before.
+            if !m.survives && (m.known == Known::Serves || self.stranded > 0) {
+                return;
+            }
+            self.lost += std::mem::take(&mut self.stranded);
+        }
+        m.uid = Some(format!("{}-{}", self.landed.len(), m.title()));
+        m.version = Some(release);
+        m.ready = !broken;
+        m.known = if broken { Known::No } else { Known::Serves };
+        self.render();
+    }
+
+    fn on_members(&mut self, call: drain::Call, workers: &Numbers) {
+        let mine = |m: &&mut MemberView| m.role == Role::Worker && workers.contains(m.number);
+        let told = Known::As(drain::DISABLED.into());
+        match call {
+            drain::Call::Persist => self.unpersisted = 0,
+            drain::Call::Rescue => self.stranded = 0,
+            drain::Call::Decommission => {
+                for m in self.rollout.members.iter_mut().filter(mine).filter(|m| m.known == Known::Serves) {
+                    m.known = told.clone();
+                    // A client has written in between.
+                    self.stranded += 1;
+                }
+            }
+            drain::Call::Admit => {}
+        }
+    }
+
+    /// As the controller answers it.
+    fn rolled(&self, pace: &Pace) -> RolloutView {
+        let mut view = self.rollout.clone();
+        view.silent = (self.now < self.down_until).then(|| "no address answers".into());
+        let next = match view.choose(pace) {
+            Choice::Next(m) if view.drained(m) => Some(m.number),
+            Choice::Next(_) | Choice::For(_) | Choice::Soaks(_) | Choice::None => None,
+        };
+        view.leaving = next.filter(|_| view.silent.is_none()).map(|number| {
+            let files = |count| Files { count, example: Some("/f".into()) };
+            LeavingView {
+                workers: vec![WorkerView { number, ..WorkerView::default() }],
+                drain: DrainView {
+                    unpersisted: files(self.unpersisted),
+                    unasked: self.unpersisted,
+                    stranded: files(self.stranded),
+                    rescuable: self.stranded,
+                    master_up_ms: i64::MAX,
+                    ..DrainView::default()
+                },
+                refresh_ms: 120_000,
+            }
+        });
+        view
     }
 
     /// Mounts where nothing is, or updates where something is.
@@ -328,6 +456,8 @@ impl Engine {
         self.tasks.clear();
         // Nor that a worker is out of use.
         self.members.workers.iter_mut().for_each(|w| w.known = Known::Serves);
+        let there = self.rollout.members.iter_mut().filter(|m| m.ready);
+        there.for_each(|m| m.known = Known::Serves);
         self.unpersisted += std::mem::take(&mut self.stranded);
     }
 
@@ -373,6 +503,9 @@ impl Engine {
     }
 
     pub fn answer(&self, query: &Query) -> Result<Answer, Trouble> {
+        if let Query::Rollout { pace } = query {
+            return Ok(Answer::Rollout(Box::new(self.rolled(pace))));
+        }
         if self.now < self.down_until {
             return Err(Trouble { kind: TroubleKind::Unreachable, message: "no address answers".into() });
         }
@@ -401,6 +534,7 @@ impl Engine {
             Query::Leaving { workers, .. } => {
                 Answer::Leaving(self.members.clone(), Box::new(self.leaving(workers)))
             }
+            Query::Rollout { .. } => unreachable!("answered above"),
             Query::Drain { .. } => panic!("only whoever answers for the workers asks that"),
         })
     }

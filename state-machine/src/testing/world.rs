@@ -343,6 +343,11 @@ impl World {
                     assert!(named.all(WorkerView::serves) && self.engine.members.out.is_empty());
                     assert_eq!(self.engine.lost, 0, "files went with a pod");
                 }
+                ArmSpec::Upgrade(u) => {
+                    let all = &self.engine.rollout.members;
+                    assert!(all.iter().all(|m| m.up(&u.version)), "{all:?}");
+                    assert_eq!(self.engine.lost, 0, "files went with a pod");
+                }
                 ArmSpec::Mount(m) => assert_eq!(self.engine.mounts.standing(m), Standing::AsWanted),
                 ArmSpec::Unmount(_) => assert_eq!(self.engine.mounts.next_to_unmount(&self.spec), Ok(None)),
             }
@@ -402,6 +407,15 @@ impl World {
                 "a worker is left out of use: {:?}",
                 self.engine.members
             );
+        }
+        if let ArmSpec::Upgrade(u) = &self.spec.operation
+            && !self.skipped
+        {
+            let done = op.state.phase() == Phase::Succeeded;
+            let version = if done { u.version.as_str() } else { super::engine::OLD };
+            let all = &self.engine.rollout;
+            assert!(all.release.version == version && all.members.iter().all(|m| m.up(version)), "{all:?}");
+            assert_eq!(self.engine.lost, 0, "files went with a pod");
         }
         let replayed: Vec<Folded> =
             replay(UID, &self.spec, &self.journal).unwrap().into_iter().map(|r| r.after).collect();

@@ -12,6 +12,8 @@ use ratchet_state_machine::operation::recommission::RecommissionEvent;
 use ratchet_state_machine::operation::scale_in::ScaleInEvent;
 use ratchet_state_machine::operation::scale_out::ScaleOutEvent;
 use ratchet_state_machine::operation::take_out::TakeOutEvent;
+use ratchet_state_machine::operation::upgrade::UpgradeEvent;
+use ratchet_state_machine::rollout::{Release, Role};
 
 const SCALE_OUT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000006", "spec": {
     "target": "cache", "operation": {"scaleOut": {"workers": 5}}
@@ -27,6 +29,10 @@ const DECOMMISSION: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000008", "s
 
 const RECOMMISSION: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000009", "spec": {
     "target": "cache", "operation": {"recommission": {"numbers": [1, 4]}}
+}}"#;
+
+const UPGRADE: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000010", "spec": {
+    "target": "cache", "operation": {"upgrade": {"version": "2.9.6", "soakSeconds": 5}}
 }}"#;
 
 /// A scale-out whose workers did not come at first.
@@ -178,6 +184,78 @@ fn a_recommission() -> Any<Writer> {
     let last = w.entries.len() as i64;
     w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
     Ok(w)
+}
+
+fn chosen() -> Event {
+    let repository = "alluxio/alluxio".into();
+    let from = Release { version: "2.9.4".into(), repository, tag: None };
+    Event::Upgrade(UpgradeEvent::Chosen { from, at: 7, there: false })
+}
+
+fn goes(role: Role, number: i32) -> Effect {
+    let uid = format!("0b6f3c1e-0000-4000-8000-0000000000{}{number}", role as i32);
+    Effect::ReplaceMember { role, number, uid }
+}
+
+/// An upgrade of a master and a worker that is drained first.
+fn an_upgrade() -> Any<Writer> {
+    let mut w = born(UPGRADE)?;
+    w.write(Event::Upgrade(UpgradeEvent::Measured { cached_bytes: 300 }), None, None)?;
+    let on = |call| Effect::OnWorkers { call, workers: [0].into_iter().collect() };
+    let event = Event::Upgrade;
+    w.write(chosen(), Some(Effect::SetRelease { back: false, at: 7 }), None)?;
+    let why = "RevisionMoved: it was decided on revision 7, and 8 is there";
+    let refused = UpgradeEvent::NotRevised { why: why.into() };
+    w.write(event(refused), Some(Effect::FenceMembers {}), None)?;
+    w.shared(Shared::AttemptFailed { why: Failure::new("NotRevised", why) })?;
+    w.write(chosen(), Some(Effect::SetRelease { back: false, at: 7 }), None)?;
+    w.write(event(UpgradeEvent::Revised {}), None, None)?;
+    w.intended(goes(Role::Master, 0))?;
+    w.write(event(UpgradeEvent::Moved { members: 1 }), None, None)?;
+    w.intended(on(Call::Persist))?;
+    w.intended(on(Call::Decommission))?;
+    w.intended(on(Call::Rescue))?;
+    w.intended(goes(Role::Worker, 0))?;
+    w.write(event(UpgradeEvent::Moved { members: 2 }), None, None)?;
+    w.write(event(UpgradeEvent::Rolled {}), None, None)?;
+    w.write(
+        event(UpgradeEvent::Proven {
+            members: 2,
+            workers: 1,
+            capacity_bytes: 500,
+            cached_before_bytes: 300,
+            cached_bytes: 300,
+        }),
+        None,
+        None,
+    )?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
+/// One whose master does not come up: it is stuck on its way back once, and then back.
+fn an_upgrade_that_is_taken_back() -> Any<Writer> {
+    let mut w = born(UPGRADE)?;
+    w.write(chosen(), Some(Effect::SetRelease { back: false, at: 7 }), None)?;
+    w.write(Event::Upgrade(UpgradeEvent::Revised {}), None, None)?;
+    w.intended(goes(Role::Master, 0))?;
+    let why = Failure::new("MemberNotUp", "not up in 300 s (memberDeadlineSeconds): master 0 is starting");
+    w.shared(Shared::Aborted { why })?;
+    w.intended(Effect::SetRelease { back: true, at: 8 })?;
+    w.intended(goes(Role::Master, 0))?;
+    w.shared(Shared::GotStuck { why: Failure::new("WaitingForMembers", "the way back does not get on") })?;
+    w.shared(Shared::RetryRequested { count: 1 })?;
+    w.shared(Shared::Halted {})?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
+#[test]
+fn upgrades_of_version_1_replay_and_are_still_written_like_that() -> Any<()> {
+    holds("upgrade-v1.jsonl", &an_upgrade()?)?;
+    holds("upgrade-rolledBack-v1.jsonl", &an_upgrade_that_is_taken_back()?)
 }
 
 #[test]

@@ -303,6 +303,8 @@ fn call(intent: &Intent) -> Effects {
         | Effect::RemoveWorkers { .. }
         | Effect::MarkWorkers { .. }
         | Effect::ReplaceWorker { .. }
+        | Effect::SetRelease { .. }
+        | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
         | Effect::FenceMembers {} => panic!("the model has no members"),
     };
@@ -367,6 +369,8 @@ fn answer(query: &Query, engine: Engine) -> Answer {
         Query::LoadJob { .. } => Answer::Job(job),
         Query::Tree { .. } => Answer::Tree(tree),
         Query::Mounts { .. } => panic!("the model has no mounts"),
-        Query::Members | Query::Leaving { .. } | Query::Drain { .. } => panic!("the model has no members"),
+        Query::Members | Query::Leaving { .. } | Query::Rollout { .. } | Query::Drain { .. } => {
+            panic!("the model has no members")
+        }
     }
 }

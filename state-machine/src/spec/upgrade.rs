@@ -1,0 +1,106 @@
+//! Arguments of `upgrade`.
+
+use crate::rollout::Release;
+use serde::{Deserialize, Serialize};
+
+/// Arguments of `upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UpgradeSpec {
+    /// Release that every member shall run, as the cache itself calls it: 2.9.6.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 1, max = 16), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"))
+    )]
+    pub version: String,
+    /// Repository of its image, without a tag. Absent: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 1, max = 255), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._/:-]*$"))
+    )]
+    pub repository: Option<String>,
+    /// Tag of its image. Absent: the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]*$"))
+    )]
+    pub tag: Option<String>,
+    /// So many workers may be missing at the same time. Masters and others go one after the other. More than one disregards
+    /// the cache's PodDisruptionBudget where its own workers have used it up.
+    #[serde(default = "default_unavailable")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 64)))]
+    pub max_unavailable: i32,
+    /// Seconds that a member has to be ready before the next one goes.
+    #[serde(default = "default_soak")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 86_400)))]
+    pub soak_seconds: i64,
+    /// Seconds in which a member that was made anew has to serve; after that all of them are brought back.
+    #[serde(default = "default_member_deadline")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 86_400)))]
+    pub member_deadline_seconds: i64,
+    /// Also between releases that nobody has proven to read each other's journal: then the way back may not work.
+    #[serde(default)]
+    pub allow_unproven: bool,
+}
+
+const fn default_unavailable() -> i32 {
+    1
+}
+const fn default_soak() -> i64 {
+    10
+}
+const fn default_member_deadline() -> i64 {
+    300
+}
+
+impl UpgradeSpec {
+    /// To this release, with everything else as it is by default.
+    #[must_use]
+    pub fn to(release: Release) -> Self {
+        Self {
+            version: release.version,
+            repository: Some(release.repository),
+            tag: release.tag,
+            max_unavailable: default_unavailable(),
+            soak_seconds: default_soak(),
+            member_deadline_seconds: default_member_deadline(),
+            allow_unproven: false,
+        }
+    }
+
+    /// What a cache of this release is to become.
+    #[must_use]
+    pub fn release(&self, now: &Release) -> Release {
+        Release {
+            version: self.version.clone(),
+            repository: self.repository.clone().unwrap_or_else(|| now.repository.clone()),
+            tag: self.tag.clone(),
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let odd = |text: &str| !text.starts_with(first) || !text.chars().all(plain);
+        let mut all = Vec::new();
+        if odd(&self.version) {
+            all.push(format!("upgrade.version {:?} is no release; write it as in 2.9.6", self.version));
+        }
+        if let Some(tag) = self.tag.as_ref().filter(|t| odd(t)) {
+            all.push(format!(
+                "upgrade.tag {tag:?} is no tag of an image; use letters, digits, '.', '-' and '_'"
+            ));
+        }
+        let place = |c: char| plain(c) || matches!(c, '/' | ':');
+        let begins = |r: &str| r.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if let Some(r) = self.repository.as_ref().filter(|r| !begins(r) || !r.chars().all(place)) {
+            all.push(format!(
+                "upgrade.repository {r:?} is no repository of images; leave tag and digest out of it"
+            ));
+        }
+        all
+    }
+}
