@@ -250,7 +250,7 @@ pub struct Pace {
     /// The member that was made anew last: on the way back others that are not well are waited for by nobody, unless they are
     /// masters.
     pub last: Option<(Role, i32)>,
-    /// Uid of a pod that is let go in the end, if it is there then.
+    /// Uid of the pod that was let go last: while it is there it goes first, on the way back in the end.
     pub hit: Option<String>,
 }
 
@@ -283,6 +283,11 @@ impl RolloutView {
         {
             return Choice::Next(broken);
         }
+        let hit = self.members.iter().find(|m| m.uid.is_some() && m.uid == pace.hit);
+        // Who was to go and is there still goes first: no eviction is left on its way.
+        if let Some(hit) = hit.filter(|m| !pace.back && m.open(pace)) {
+            return Choice::Next(hit);
+        }
         let mut roles = Role::ALL;
         if pace.back {
             roles.reverse();
@@ -293,10 +298,12 @@ impl RolloutView {
                 choice @ (Choice::Next(_) | Choice::For(_) | Choice::Soaks(_)) => return choice,
             }
         }
-        match self.members.iter().find(|m| m.uid.is_some() && m.uid == pace.hit) {
+        match hit.filter(|_| pace.back) {
             Some(hit) => Choice::Next(hit),
             // Masters that could not say so yet.
-            None if self.silent.is_some() => self.of(Role::Master).next().map_or(Choice::None, Choice::For),
+            None if pace.back && self.silent.is_some() => {
+                self.of(Role::Master).next().map_or(Choice::None, Choice::For)
+            }
             None => Choice::None,
         }
     }

@@ -215,10 +215,11 @@ const fn event_name(event: &UpgradeEvent) -> &'static str {
 }
 
 /// How the way forward is gone.
-fn pace(spec: &UpgradeSpec) -> Pace {
+fn pace(spec: &UpgradeSpec, was: Option<&Was>) -> Pace {
     let unavailable = usize::try_from(spec.max_unavailable).unwrap_or(1);
     let soak_ms = spec.soak_seconds.saturating_mul(1_000);
-    Pace { back: false, unavailable, soak_ms, last: None, hit: None }
+    let hit = was.and_then(|w| w.hit.as_ref()).map(|h| h.uid.clone());
+    Pace { back: false, unavailable, soak_ms, last: None, hit }
 }
 
 /// Reads back.
@@ -227,10 +228,10 @@ fn verify(was: &Was, spec: &UpgradeSpec, seen: &RolloutView) -> Act<UpgradeEvent
     if let Some(why) = &seen.silent {
         return look::wait("CacheSilent", format!("the cache gives no answer: {why}"));
     }
-    if let Some(member) = seen.members.iter().find(|m| !m.up(version) && !m.open(&pace(spec))) {
+    if let Some(member) = seen.members.iter().find(|m| !m.up(version) && !m.open(&pace(spec, Some(was)))) {
         return Act::Await(forward::members(seen, member.lacks(version)));
     }
-    if seen.release != spec.release(&was.from) || seen.choose(&pace(spec)) != Choice::None {
+    if seen.release != spec.release(&was.from) || seen.choose(&pace(spec, Some(was))) != Choice::None {
         let message = format!("revision {} names release {}", seen.revision, seen.release);
         return Act::Retry { reason: "NotUp", message };
     }
@@ -345,7 +346,7 @@ impl Arm for Upgrade {
         let ArmSpec::Upgrade(spec) = &spec.operation else { return None };
         match self {
             Self::Preflight { .. } | Self::Rolling { .. } | Self::Verifying { .. } => {
-                Some(Query::Rollout { pace: pace(spec) })
+                Some(Query::Rollout { pace: pace(spec, self.was()) })
             }
             Self::Revising { .. } | Self::Fencing { .. } => None,
         }

@@ -222,6 +222,25 @@ fn a_worker_whose_tiers_go_with_it_is_emptied_first() {
 }
 
 #[test]
+fn who_was_to_go_and_is_there_still_goes_before_whoever_is_missing_meanwhile() {
+    let mut view = rolled(&[(Role::Master, 0)]);
+    at(&mut view, Role::Worker, 1).known = Known::As(DISABLED.into());
+    (at(&mut view, Role::Worker, 0).ready, at(&mut view, Role::Worker, 0).known) = (false, Known::No);
+    view.leaving = leaving(1, DrainView::default());
+    let goes = Effect::ReplaceMember { role: Role::Worker, number: 1, uid: "worker 1".into() };
+    let op = intending(rolling(&view), goes);
+    let Some(crate::effect::Query::Rollout { pace }) = crate::lifecycle::query(&upgrade(NEW), &op) else {
+        panic!("another question")
+    };
+    assert!(
+        matches!(view.choose(&pace), crate::rollout::Choice::Next(m) if m.number == 1),
+        "the look is for it"
+    );
+    let seen = Observation { intent: IntentView::Expired, ..sees(view) };
+    assert_eq!(next(&op, &seen), "replace worker 1");
+}
+
+#[test]
 fn a_refused_eviction_is_waited_for_and_one_that_came_too_early_is_looked_at_anew() {
     let view = rolled(&[]);
     let op = intending(

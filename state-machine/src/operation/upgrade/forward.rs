@@ -174,8 +174,7 @@ pub(super) fn roll(
         return act;
     }
     let version = &to.version;
-    let pace = pace(spec);
-    let member = match seen.choose(&pace) {
+    let member = match seen.choose(&pace(spec, Some(was))) {
         Choice::None => return record(UpgradeEvent::Rolled {}, "every member is of the release"),
         Choice::Soaks(member) => {
             let progress =
@@ -194,11 +193,7 @@ pub(super) fn roll(
                 Some(_) | None => overdue(seen, spec, view, member, member.lacks(version)),
             };
         }
-        // Who was to go and is there still goes first: no eviction is left on its way.
-        Choice::Next(next) => {
-            let hit = |m: &&MemberView| was.hit.as_ref().is_some_and(|h| m.uid.as_ref() == Some(&h.uid));
-            seen.members.iter().find(|m| m.open(&pace) && hit(m)).unwrap_or(next)
-        }
+        Choice::Next(member) => member,
     };
     if let Some(why) = &seen.silent {
         return overdue(seen, spec, view, member, format!("the cache gives no answer: {why}"));
