@@ -7,6 +7,7 @@ mod cluster;
 use cluster::InProcess;
 use cluster::faults::Faults;
 use cluster::stage::Stage;
+use ratchet::api::Request as _;
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;
 

@@ -9,6 +9,7 @@ mod cluster;
 use cluster::faults::{Fault, Faults, Sent, Words};
 use cluster::stage::Stage;
 use cluster::{InProcess, create, load};
+use ratchet::api::Request as _;
 use ratchet::controller::Config;
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;

@@ -12,6 +12,7 @@ use cluster::stage::Stage;
 use cluster::{Bench, InProcess, create, load};
 use kube::api::Api;
 use ratchet::api::DataLoad;
+use ratchet::api::Request as _;
 use ratchet_state_machine::effect::JobState;
 use ratchet_state_machine::machine::Phase;
 use serde_json::json;

@@ -12,6 +12,7 @@ use cluster::{InProcess, create, load, operation};
 use futures::StreamExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config as KubeConfig};
+use ratchet::api::Request as _;
 use ratchet::api::{DataOperation, FINALIZER};
 use ratchet::cache::{WaitError, WatchOptions};
 use ratchet::clock::SystemClock;

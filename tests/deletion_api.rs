@@ -9,6 +9,7 @@ use cluster::stage::Stage;
 use cluster::{InProcess, delete, sh};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use ratchet::api::Request as _;
 use ratchet::api::{DataLoad, DataOperation, OperationJournal};
 use ratchet::controller::Config;
 use ratchet_state_machine::effect::JobState;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends at the first thing that goes wrong")]
 
-use ratchet::api::{CacheCluster, DataLoad, DataOperation, Dataset, OperationJournal, TargetLock};
+use ratchet::api::{
+    CacheCluster, DataLoad, DataOperation, Dataset, OperationJournal, Request, TargetLock, Upgrade,
+};
 use ratchet_state_machine::journal::replay;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -33,7 +35,11 @@ fn there_is_one_a_kind_that_parses_and_says_what_it_is_for() {
             "CacheCluster" => drop(parse::<CacheCluster>(&path, &text)),
             "DataLoad" => {
                 let load: DataLoad = parse(&path, &text);
-                assert_eq!(load.spec.operation().problems(), Vec::<String>::new());
+                assert_eq!(load.operation().problems(), Vec::<String>::new());
+            }
+            "Upgrade" => {
+                let upgrade: Upgrade = parse(&path, &text);
+                assert_eq!(upgrade.operation().problems(), Vec::<String>::new());
             }
             "DataOperation" => {
                 let operation: DataOperation = parse(&path, &text);
@@ -46,7 +52,8 @@ fn there_is_one_a_kind_that_parses_and_says_what_it_is_for() {
         }
         kinds.insert(kind);
     }
-    let all = ["CacheCluster", "DataLoad", "DataOperation", "Dataset", "OperationJournal", "TargetLock"];
+    let all =
+        ["CacheCluster", "DataLoad", "DataOperation", "Dataset", "OperationJournal", "TargetLock", "Upgrade"];
     assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), all);
 }
 

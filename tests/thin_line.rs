@@ -5,6 +5,7 @@ mod cluster;
 use cluster::fake::FakeEngine;
 use cluster::{Bench, InProcess, cluster as cache, create, load, settled};
 use ratchet::api::DataOperation;
+use ratchet::api::Request as _;
 use ratchet_state_machine::machine::Phase;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,13 @@ struct Demand {
 fn status_rule() -> Demand {
     Demand {
         operations: &["UPDATE"],
-        resources: &["dataoperations/status", "dataloads/status", "cacheclusters/status", "datasets/status"],
+        resources: &[
+            "dataoperations/status",
+            "dataloads/status",
+            "upgrades/status",
+            "cacheclusters/status",
+            "datasets/status",
+        ],
         expression: format!("request.userInfo.username == '{CONTROLLER_USER}'"),
         message: "only the Ratchet controller writes status; use spec.control to steer an operation",
     }

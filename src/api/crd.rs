@@ -53,6 +53,16 @@ const OPERATION: Names = Names {
     ],
 };
 
+const TARGET: Column = Column("Target", "string", ".spec.target", "The CacheCluster");
+const RUN_PHASE: Column = Column("Phase", "string", ".status.phase", "Where it is");
+const RUN_STEP: Column = Column("Step", "string", ".status.step", "Name of the typed state");
+const RUN_PROGRESS: Column = Column("Progress", "string", ".status.progress", "Rounded down");
+const RUN_REASON: Column =
+    Column("Reason", "string", ".status.reason", "Why nothing happens, or how it ended");
+const RUN: Column = Column("Operation", "string", ".status.operation", "The newest run");
+const RUN_STARTED: Column = Column("Started", "date", ".status.startedAt", "When the run started");
+const RUN_FINISHED: Column = Column("Finished", "date", ".status.finishedAt", "When the run ended");
+
 const LOAD: Names = Names {
     kind: "DataLoad",
     plural: "dataloads",
@@ -60,15 +70,26 @@ const LOAD: Names = Names {
     short: &["dl"],
     namespaced: true,
     status: true,
+    columns: &[TARGET, RUN_PHASE, RUN_STEP, RUN_PROGRESS, RUN_REASON, RUN, RUN_STARTED, RUN_FINISHED],
+};
+
+const UPGRADE: Names = Names {
+    kind: "Upgrade",
+    plural: "upgrades",
+    singular: "upgrade",
+    short: &["upg"],
+    namespaced: true,
+    status: true,
     columns: &[
-        Column("Target", "string", ".spec.target", "The CacheCluster"),
-        Column("Phase", "string", ".status.phase", "Where it is"),
-        Column("Step", "string", ".status.step", "Name of the typed state"),
-        Column("Progress", "string", ".status.progress", "Rounded down"),
-        Column("Reason", "string", ".status.reason", "Why nothing happens, or how it ended"),
-        Column("Operation", "string", ".status.operation", "The newest run"),
-        Column("Started", "date", ".status.startedAt", "When the run started"),
-        Column("Finished", "date", ".status.finishedAt", "When the run ended"),
+        TARGET,
+        Column("Version", "string", ".spec.version", "The release that every member shall run"),
+        RUN_PHASE,
+        RUN_STEP,
+        RUN_PROGRESS,
+        RUN_REASON,
+        RUN,
+        RUN_STARTED,
+        RUN_FINISHED,
     ],
 };
 
@@ -169,6 +190,7 @@ fn files(cluster: Value) -> Result<Vec<(String, Value)>, CrdError> {
     Ok(vec![
         file(build::<super::DataOperation>(&OPERATION, rules::operation())?),
         file(build::<super::DataLoad>(&LOAD, rules::load())?),
+        file(build::<super::Upgrade>(&UPGRADE, rules::upgrade())?),
         file(cluster),
         file(build::<super::Dataset>(&DATASET, rules::dataset())?),
         file(build::<super::TargetLock>(&LOCK, rules::lock())?),

@@ -18,14 +18,18 @@ pub mod load;
 pub mod lock;
 pub mod managed;
 pub mod operation;
+pub mod request;
 pub mod rules;
+pub mod upgrade;
 
 pub use cluster::{CacheCluster, CacheClusterSpec, CacheClusterStatus};
 pub use dataset::{Dataset, DatasetStatus};
 pub use journal::{OperationJournal, OperationJournalSpec};
-pub use load::{DataLoad, DataLoadSpec, DataLoadStatus};
+pub use load::{DataLoad, DataLoadSpec};
 pub use lock::{TargetLock, TargetLockSpec};
 pub use operation::{DataOperation, DataOperationStatus};
+pub use request::{Request, RunStatus};
+pub use upgrade::Upgrade;
 
 /// The API group.
 pub const GROUP: &str = "ratchet.dev";

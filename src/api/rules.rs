@@ -268,6 +268,11 @@ pub fn load() -> Vec<Rule> {
     all
 }
 
+/// Rules of Upgrade.
+pub fn upgrade() -> Vec<Rule> {
+    vec![rule("spec", "self == oldSelf", "an Upgrade cannot be changed; create another one")]
+}
+
 /// Rules of Dataset.
 pub fn dataset() -> Vec<Rule> {
     let mut all = mount::rules(&mount::At {

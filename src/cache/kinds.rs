@@ -1,7 +1,7 @@
 //! What each kind says to be cached. Tests use these very implementations.
 
 use super::store::{Cached, IndexKey};
-use crate::api::{CacheCluster, DataLoad, DataOperation, Dataset, TargetLock};
+use crate::api::{CacheCluster, DataLoad, DataOperation, Dataset, TargetLock, Upgrade};
 
 /// Operations by the CacheCluster they work on: `namespace/name`.
 pub const BY_TARGET: &str = "target";
@@ -61,6 +61,21 @@ impl Cached for DataOperation {
 }
 
 impl Cached for DataLoad {
+    fn indexes(&self) -> Vec<IndexKey> {
+        Vec::new()
+    }
+
+    fn watermark(&self) -> (i64, i64) {
+        (0, self.metadata.generation.unwrap_or(0))
+    }
+
+    fn prune(&mut self) {
+        self.metadata.managed_fields = None;
+        self.metadata.annotations = None;
+    }
+}
+
+impl Cached for Upgrade {
     fn indexes(&self) -> Vec<IndexKey> {
         Vec::new()
     }

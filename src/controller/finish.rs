@@ -3,9 +3,9 @@
 use super::observe::{deleting_for_ms, surroundings};
 use super::reply::{Reply, classify};
 use super::write::{self, Part};
-use super::{Ctx, commit, seal};
+use super::{Ctx, commit, request, seal};
 use crate::api::conditions::{self, UNFINISHED_OPERATION, Wanted};
-use crate::api::{CacheCluster, DataOperation, DataOperationStatus, FINALIZER};
+use crate::api::{CacheCluster, DataLoad, DataOperation, DataOperationStatus, FINALIZER, Upgrade};
 use crate::cache::Key;
 use crate::cache::kinds::BY_PREDECESSOR;
 use kube::Api;
@@ -97,18 +97,15 @@ pub async fn settled(ctx: &Ctx, op: &Arc<DataOperation>) -> Option<Duration> {
     }
 }
 
-/// Whether somebody has yet to read how the operation ended: the load that mirrors it, or a successor.
+/// Whether somebody has yet to read how the operation ended: the request that mirrors it, or a successor.
 fn awaited(ctx: &Ctx, op: &DataOperation) -> bool {
     let namespace = op.metadata.namespace.as_deref().unwrap_or_default();
-    let phase = op.phase().map_or("", |p| p.name());
-    let owners = op.metadata.owner_references.iter().flatten().filter(|o| o.kind == "DataLoad");
-    let unread = |load: &crate::api::DataLoad| load.status.as_ref().is_none_or(|s| s.phase != phase);
-    let mut mirrors = owners.filter_map(|o| {
-        ctx.loads
-            .get(&Key::new(namespace, o.name.as_str()))
-            .filter(|l| l.metadata.uid.as_deref() == Some(&o.uid))
-    });
-    if mirrors.any(|l| unread(&l)) {
+    let unread = |owner| {
+        request::unread::<DataLoad>(ctx, op, owner)
+            .or_else(|| request::unread::<Upgrade>(ctx, op, owner))
+            .unwrap_or(false)
+    };
+    if op.metadata.owner_references.iter().flatten().any(unread) {
         return true;
     }
     let name = op.metadata.name.as_deref().unwrap_or_default();

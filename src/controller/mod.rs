@@ -12,7 +12,6 @@ pub mod finalizers;
 pub mod finish;
 pub mod hold;
 pub mod lease;
-pub mod load;
 pub mod memory;
 pub mod metrics;
 mod notify;
@@ -23,6 +22,7 @@ pub mod queue;
 pub mod rebuild;
 pub mod reconcile;
 pub mod reply;
+pub mod request;
 pub mod seal;
 pub mod secrets;
 pub mod serve;
@@ -30,7 +30,7 @@ pub mod teeth;
 pub mod turns;
 pub mod write;
 
-use crate::api::{CacheCluster, DataLoad, DataOperation, Dataset, TargetLock};
+use crate::api::{CacheCluster, DataLoad, DataOperation, Dataset, TargetLock, Upgrade};
 use crate::cache::{Key, Store, WaitError, WatchOptions, namespaced, watch};
 use crate::clock::Clock;
 use crate::cluster::workloads::{self, Workloads};
@@ -121,6 +121,8 @@ pub struct Ctx {
     pub operations: Arc<Store<DataOperation>>,
     /// DataLoads.
     pub loads: Arc<Store<DataLoad>>,
+    /// Upgrades.
+    pub upgrades: Arc<Store<Upgrade>>,
     /// Datasets.
     pub datasets: Arc<Store<Dataset>>,
     /// CacheClusters.
@@ -145,6 +147,8 @@ pub struct Ctx {
     pub operation_queue: Queue<Key>,
     /// DataLoads to look at.
     pub load_queue: Queue<Key>,
+    /// Upgrades to look at.
+    pub upgrade_queue: Queue<Key>,
     /// Datasets to look at.
     pub dataset_queue: Queue<Key>,
     /// CacheClusters to look at.
@@ -174,6 +178,7 @@ impl Ctx {
             engines,
             operations,
             loads: Arc::default(),
+            upgrades: Arc::default(),
             datasets: Arc::default(),
             clusters: Arc::default(),
             locks: Arc::default(),
@@ -186,6 +191,7 @@ impl Ctx {
             metrics: Metrics::default(),
             operation_queue: Queue::new(Arc::clone(&clock)),
             load_queue: Queue::new(Arc::clone(&clock)),
+            upgrade_queue: Queue::new(Arc::clone(&clock)),
             dataset_queue: Queue::new(Arc::clone(&clock)),
             cluster_queue: Queue::new(Arc::clone(&clock)),
             clock,
@@ -207,6 +213,7 @@ impl Ctx {
         self.stop.store(true, Ordering::Relaxed);
         self.operation_queue.close();
         self.load_queue.close();
+        self.upgrade_queue.close();
         self.dataset_queue.close();
         self.cluster_queue.close();
     }
@@ -218,6 +225,7 @@ impl Ctx {
     pub async fn ready(&self, deadline: Instant) -> Result<(), WaitError> {
         self.operations.ready(deadline).await?;
         self.loads.ready(deadline).await?;
+        self.upgrades.ready(deadline).await?;
         self.clusters.ready(deadline).await?;
         if self.config.datasets {
             self.datasets.ready(deadline).await?;
@@ -238,6 +246,10 @@ pub fn start_watches(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
     tasks.spawn(watch(operations, Arc::clone(&ctx.operations), with(), move |x| o.changed_operation(x)));
     let loads = namespaced::<DataLoad>(client, &options);
     tasks.spawn(watch(loads, Arc::clone(&ctx.loads), with(), move |x| l.load_queue.add(x.key.clone())));
+    let (u, upgrades) = (Arc::clone(ctx), namespaced::<Upgrade>(client, &options));
+    tasks.spawn(watch(upgrades, Arc::clone(&ctx.upgrades), with(), move |x| {
+        u.upgrade_queue.add(x.key.clone());
+    }));
     if ctx.config.datasets {
         let d = Arc::clone(ctx);
         let datasets = namespaced::<Dataset>(client, &options);
@@ -273,8 +285,15 @@ pub fn start_workers(ctx: &Arc<Ctx>, tasks: &mut JoinSet<()>) {
         let l = Arc::clone(ctx);
         tasks.spawn(async move {
             while let Some(key) = l.load_queue.next().await {
-                let turn = guarded(&key, load::reconcile(&l, &key)).await;
+                let turn = guarded(&key, request::reconcile::<DataLoad>(&l, &key)).await;
                 requeue(&l.load_queue, key, turn);
+            }
+        });
+        let u = Arc::clone(ctx);
+        tasks.spawn(async move {
+            while let Some(key) = u.upgrade_queue.next().await {
+                let turn = guarded(&key, request::reconcile::<Upgrade>(&u, &key)).await;
+                requeue(&u.upgrade_queue, key, turn);
             }
         });
         spawn_clusters(tasks, ctx);

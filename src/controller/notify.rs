@@ -51,6 +51,7 @@ impl Ctx {
             let key = || Key::new(change.key.namespace.as_str(), owner.name.as_str());
             match owner.kind.as_str() {
                 "DataLoad" => self.load_queue.add(key()),
+                "Upgrade" => self.upgrade_queue.add(key()),
                 "Dataset" => self.dataset_queue.add(key()),
                 "CacheCluster" => self.cluster_queue.add(key()),
                 _ => {}

@@ -3,7 +3,7 @@
 use super::look::{self, PATIENCE};
 use super::stage::{CALL_MS, CLUSTER, SEND_FOR_MS, SETTLED_MS};
 use super::{Demo, DemoError, error::claim};
-use crate::api::{CacheCluster, DataLoad, DataOperation};
+use crate::api::{CacheCluster, DataLoad, DataOperation, Request as _};
 use crate::clock::{Clock as _, SystemClock, ms_between};
 use indicatif::HumanBytes;
 use kube::Api;

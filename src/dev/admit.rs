@@ -37,7 +37,7 @@ pub fn rules(write: &Admission<'_>) -> Result<(), String> {
         Err(format!("ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {why}"))
     };
     match (write.kind.plural.as_str(), write.subresource) {
-        ("dataoperations" | "dataloads" | "cacheclusters" | "datasets", "status") => denied(
+        ("dataoperations" | "dataloads" | "upgrades" | "cacheclusters" | "datasets", "status") => denied(
             "ratchet-status",
             "only the Ratchet controller writes status; use spec.control to steer an operation",
         ),

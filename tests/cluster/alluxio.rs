@@ -262,17 +262,18 @@ impl Stage {
 
     /// Waits until the engine's job of a path is as wanted.
     pub async fn until_job(&self, path: &str, mut wanted: impl FnMut(&LoadProgress) -> bool) -> LoadProgress {
-        let poll = async {
-            loop {
-                if let Ok(seen) = self.engine.load_progress(path).await
-                    && wanted(&seen)
-                {
-                    return seen;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        loop {
+            let seen = self.engine.load_progress(path).await;
+            match seen {
+                Ok(seen) if wanted(&seen) => return seen,
+                seen => assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "the engine's job of {path} does not get there; last: {seen:?}"
+                ),
             }
-        };
-        tokio::time::timeout(LIMIT, poll).await.expect("the engine's job gets there")
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// What Alluxio itself says of a tree.
