@@ -10,7 +10,7 @@ use cluster::reader::Reader;
 use cluster::writer::*;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
-use ratchet::api::DataOperation;
+use ratchet::api::{DataOperation, Request as _, Upgrade};
 use ratchet_state_machine::machine::Phase;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -67,13 +67,16 @@ async fn a_cache_is_upgraded_under_a_reader_with_every_member_made_anew_once() {
     let reader = Reader::start(&ground, objects.clone()).await;
 
     let started = ground.status().await;
-    ground.apply(&[upgrade(&ground, "to-2-9-6", json!({"version": "2.9.6", "soakSeconds": 2}))]);
+    ground.apply(&[json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": "Upgrade",
+        "metadata": {"name": "to-2-9-6", "namespace": ground.ns.name},
+        "spec": {"target": "cache", "version": "2.9.6", "soakSeconds": 2, "stallDeadlineSeconds": 900}})]);
     for round in 0..8_u64 {
         tokio::time::sleep(Duration::from_millis(3_000 + (round * 5_379) % 12_000)).await;
         running.kill();
         running = ground.start();
     }
-    let op: DataOperation = cluster::settled(&ground.admin, &ground.ns.name, "to-2-9-6").await;
+    let asked = ground.api::<Upgrade>().get("to-2-9-6").await.expect("readable");
+    let op: DataOperation = cluster::settled(&ground.admin, &ground.ns.name, &asked.operation_name()).await;
     let story = story(&ground).await;
     println!("{story:#?}");
     assert_eq!(op.phase(), Some(Phase::Succeeded), "{:#?}", op.status);
@@ -100,7 +103,10 @@ async fn a_cache_is_upgraded_under_a_reader_with_every_member_made_anew_once() {
     let proxy = format!("{}:39999", ip(&ground.pods("proxy").await[0]));
     readable(&proxy, &objects);
     let kubectl = |args: &[&str]| ground.bench.kubectl(&[&["-n", &ground.ns.name], args].concat(), &[]);
-    kubectl(&["delete", "dataoperation/to-2-9-6", "cachecluster/cache", "--timeout=120s"]);
+    let row = kubectl(&["get", "upgrades.ratchet.dev", "to-2-9-6", "--no-headers"]);
+    let cells: Vec<&str> = row.split_whitespace().take(5).collect();
+    assert_eq!(cells, ["to-2-9-6", "cache", "2.9.6", "Succeeded", "succeeded"], "{row}");
+    kubectl(&["delete", "upgrade/to-2-9-6", "cachecluster/cache", "--timeout=120s"]);
     gone(&ground, kubectl).await;
     drop(running);
 }

@@ -180,7 +180,9 @@ async fn kubectl_knows_the_kinds_their_examples_and_their_documentation() {
     ] {
         assert!(list.contains(row), "{list}");
     }
-    for kind in ["cacheclusters", "dataloads", "dataoperations", "operationjournals", "targetlocks"] {
+    for kind in
+        ["cacheclusters", "dataloads", "dataoperations", "operationjournals", "targetlocks", "upgrades"]
+    {
         let all = stage.bench.kubectl(&["api-resources", "--categories=ratchet", "--no-headers"], &[]);
         assert!(all.contains(kind), "{all}");
     }

@@ -12,10 +12,10 @@ use cluster::managed::*;
 use cluster::stage::Stage;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
-use kube::api::{ListParams, PostParams};
-use ratchet::api::DataOperation;
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use ratchet::api::cluster::CacheClusterStatus;
+use ratchet::api::{DataOperation, Request as _, Upgrade};
 use ratchet_state_machine::effect::Effect;
 use ratchet_state_machine::machine::Phase;
 use serde_json::{Value, json};
@@ -39,6 +39,33 @@ fn upgrade(more: Value) -> Value {
     let mut arm = json!({"version": "2.9.6", "soakSeconds": 0, "memberDeadlineSeconds": 5});
     merge(&mut arm, &more);
     json!({"upgrade": arm})
+}
+
+/// Asks for one in the kind of its own; gives back the name of its operation.
+async fn ask_for(stage: &Stage, name: &str, more: Value) -> Result<String, kube::Error> {
+    let mut spec = json!({"target": "c", "stallDeadlineSeconds": 60});
+    merge(&mut spec, &upgrade(more)["upgrade"]);
+    let spec = serde_json::from_value(spec).expect("a spec");
+    let asked = Upgrade::new(cluster::meta(&stage.ns.name, name), spec, None);
+    api::<Upgrade>(stage).create(&PostParams::default(), &asked).await.map(|u| u.operation_name())
+}
+
+/// The one operation of an upgrade has ended, and the upgrade shows it.
+async fn shows(stage: &Stage, name: &str, op: &DataOperation) {
+    let (phase, run) = (op.phase().map(|p| p.name().to_owned()), op.name_any());
+    stage
+        .eventually("the upgrade shows the end of its run", async || {
+            let status = api::<Upgrade>(stage).get(name).await.unwrap().status.unwrap_or_default();
+            Some(status.phase) == phase && status.operation == run && status.finished_at.is_some()
+        })
+        .await;
+    let all = api::<DataOperation>(stage).list(&ListParams::default()).await.unwrap().items;
+    let runs: Vec<String> = all
+        .iter()
+        .filter(|o| o.owner_references().iter().any(|r| r.name == name))
+        .map(ResourceExt::name_any)
+        .collect();
+    assert_eq!(runs, [run]);
 }
 
 async fn phase(stage: &Stage, name: &str) -> Option<Phase> {
@@ -129,13 +156,13 @@ async fn dies(k: usize, bad: bool) -> Option<usize> {
     let client = faults.client(&stage.bench).await;
     let first = InProcess::with_client(client, &stage.ns.name, stage.engine.clone(), config());
     let more = if bad { json!({"tag": "bad"}) } else { json!({}) };
-    ask(&stage, "up", upgrade(more)).await.unwrap();
+    let up = ask_for(&stage, "up", more).await.unwrap();
     let dead = || faults.writes() > k;
-    let done = async || phase(&stage, "up").await.is_some_and(Phase::terminal);
+    let done = async || phase(&stage, &up).await.is_some_and(Phase::terminal);
     stage.eventually("it dies or is done", async || dead() || done().await).await;
     let second = if dead() { Some(controller(&stage).await) } else { None };
     stage.eventually("it is over", done).await;
-    let op = stage.get("up").await;
+    let op = stage.get(&up).await;
     let wanted = if bad { Phase::RolledBack } else { Phase::Succeeded };
     assert_eq!(op.phase(), Some(wanted), "k = {k}: {:#?}", op.status);
     let version = if bad { "2.9.4" } else { "2.9.6" };
@@ -177,6 +204,7 @@ async fn dies(k: usize, bad: bool) -> Option<usize> {
         Some(second) => second,
         None => controller(&stage).await,
     };
+    shows(&stage, "up", &op).await;
     delete(&stage).await;
     second.stop().await;
     Some(written)
@@ -184,9 +212,9 @@ async fn dies(k: usize, bad: bool) -> Option<usize> {
 
 async fn dies_everywhere(bad: bool, least: usize) {
     let Some(writes) = dies(usize::MAX, bad).await else { return };
-    assert!((least..90).contains(&writes), "{writes} writes");
-    // Without the variable, at every fourth of them, in turn before and after the write.
-    let step = if std::env::var_os("RATCHET_EXHAUSTIVE").is_some() { 1 } else { 4 };
+    assert!((least..140).contains(&writes), "{writes} writes");
+    // Without the variable, at every fifth of them, in turn before and after the write.
+    let step = if std::env::var_os("RATCHET_EXHAUSTIVE").is_some() { 1 } else { 5 };
     let runs: Vec<usize> = (1..=writes).step_by(step).collect();
     let played = futures::stream::iter(runs.iter().map(|k| dies(*k, bad))).buffer_unordered(5).count().await;
     assert_eq!(played, runs.len());
@@ -268,9 +296,17 @@ async fn a_cancel_goes_back_and_what_cannot_be_is_said_before_anything_moves() {
         (json!({"maxUnavailable": 0}), "maxUnavailable"),
         (json!({"soakSeconds": -1}), "soakSeconds"),
     ] {
-        let refused = ask(&stage, "wrong", upgrade(more)).await.unwrap_err().to_string();
+        let refused = ask(&stage, "wrong", upgrade(more.clone())).await.unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+        let refused = ask_for(&stage, "wrong", more).await.unwrap_err().to_string();
         assert!(refused.contains(why), "{refused}");
     }
+    let same = ask_for(&stage, "same", json!({"tag": "2.9.4"})).await.unwrap();
+    stage.ends(&same, Phase::Failed).await;
+    shows(&stage, "same", &stage.get(&same).await).await;
+    let other = Patch::Merge(json!({"spec": {"version": "2.9.5"}}));
+    let refused = api::<Upgrade>(&stage).patch("same", &PatchParams::default(), &other).await.unwrap_err();
+    assert!(refused.to_string().contains("an Upgrade cannot be changed; create another one"), "{refused}");
     assert_eq!(members(&runs.all()), [("c-master-0", 1), ("c-worker-0-0", 1), ("c-worker-1-0", 1)]);
     stage.engine.world().busy = 1;
     ask(&stage, "up", upgrade(json!({}))).await.unwrap();

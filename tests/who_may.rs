@@ -6,13 +6,13 @@ mod cluster;
 
 use cluster::legal::{birth, status, store};
 use cluster::stage::Stage;
-use cluster::{create, load, operation};
+use cluster::{create, load, meta, operation};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Error};
 use ratchet::api::lock::Claim;
 use ratchet::api::{
-    CacheCluster, DataLoad, DataOperation, Dataset, OperationJournal, TargetLock, TargetLockSpec,
+    CacheCluster, DataLoad, DataOperation, Dataset, OperationJournal, TargetLock, TargetLockSpec, Upgrade,
 };
 use ratchet_state_machine::lock::Lock;
 use serde_json::{Value, json};
@@ -88,7 +88,10 @@ async fn only_the_controller_writes_status() {
     grant(
         &stage,
         "alice",
-        &[("dataoperations/status,dataloads/status,cacheclusters/status,datasets/status", "patch,update")],
+        &[(
+            "dataoperations/status,dataloads/status,upgrades/status,cacheclusters/status,datasets/status",
+            "patch,update",
+        )],
     );
     may(&stage, "alice", "patch", "cacheclusters.ratchet.dev", "status").await;
     let of_load = json!({"operation": "o", "phase": "Pending", "step": "", "progress": "", "reason": ""});
@@ -99,10 +102,14 @@ async fn only_the_controller_writes_status() {
         "metadata": {"name": "ds"}, "spec": mounts});
     let dataset: Dataset = serde_json::from_value(dataset).expect("a Dataset");
     create(&stage.admin, &stage.ns.name, &dataset).await;
+    let upgrade = serde_json::from_value(json!({"target": "cache", "version": "2.9.6"})).expect("a spec");
+    let upgrade = Upgrade::new(meta(&stage.ns.name, "up"), upgrade, None);
+    create(&stage.admin, &stage.ns.name, &upgrade).await;
     for (who, client) in [("a system:masters admin", &stage.admin), ("alice with the verb", &alice)] {
         let why = "only the Ratchet controller writes status";
         forbidden(who, write_status::<DataOperation>(client, &stage, "op", status(&birth(&op))).await, why);
         forbidden(who, write_status::<DataLoad>(client, &stage, "dl", of_load.clone()).await, why);
+        forbidden(who, write_status::<Upgrade>(client, &stage, "up", of_load.clone()).await, why);
         forbidden(who, write_status::<CacheCluster>(client, &stage, "cache", of_cluster.clone()).await, why);
         forbidden(who, write_status::<Dataset>(client, &stage, "ds", of_dataset.clone()).await, why);
     }
@@ -110,7 +117,8 @@ async fn only_the_controller_writes_status() {
         "the controller",
         write_status::<DataOperation>(&controller, &stage, "op", status(&birth(&op))).await,
     );
-    allowed("the controller", write_status::<DataLoad>(&controller, &stage, "dl", of_load).await);
+    allowed("the controller", write_status::<DataLoad>(&controller, &stage, "dl", of_load.clone()).await);
+    allowed("the controller", write_status::<Upgrade>(&controller, &stage, "up", of_load).await);
     allowed("the controller", write_status::<CacheCluster>(&controller, &stage, "cache", of_cluster).await);
     // A status sent with the object itself is dropped.
     let mut with =

@@ -245,8 +245,7 @@ pub fn seen(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// No object is left, no process either.
 pub async fn gone(ground: &Ground, kubectl: impl Fn(&[&str]) -> String) {
-    let kinds =
-        "pods,statefulsets,services,poddisruptionbudgets,cacheclusters,datasets,dataloads,dataoperations";
+    let kinds = "pods,statefulsets,services,poddisruptionbudgets,cacheclusters,datasets,dataloads,upgrades,dataoperations";
     let mut left = String::new();
     for _ in 0..POLLS / 5 {
         left = kubectl(&["get", kinds, "-o", "name"]);
