@@ -11,7 +11,8 @@
 mod simulation;
 
 use simulation::{
-    DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, Report, SCALED_FROM, UPGRADED_FROM, run,
+    BACKED_UP_FROM, DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, Report, SCALED_FROM,
+    UPGRADED_FROM, run,
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,8 @@ const SCALED: std::ops::Range<u64> = SCALED_FROM..SCALED_FROM + 60;
 const MAINTAINED: std::ops::Range<u64> = MAINTAINED_FROM..MAINTAINED_FROM + 60;
 /// And of those whose cache comes to another release.
 const UPGRADED: std::ops::Range<u64> = UPGRADED_FROM..UPGRADED_FROM + 60;
+/// And of those with backups.
+const BACKED_UP: std::ops::Range<u64> = BACKED_UP_FROM..BACKED_UP_FROM + 60;
 
 /// Seeds that once showed something, in the controller or in those who judge it. They belong to the corpus.
 const FOUND: [u64; 34] = [
@@ -139,7 +142,14 @@ fn main() {
     let mut seeds: Vec<u64> = (arguments.from..arguments.from + arguments.seeds).collect();
     if arguments.corpus {
         seeds.extend(
-            MOUNTED.chain(EDITED).chain(MANAGED).chain(SCALED).chain(MAINTAINED).chain(UPGRADED).chain(FOUND),
+            MOUNTED
+                .chain(EDITED)
+                .chain(MANAGED)
+                .chain(SCALED)
+                .chain(MAINTAINED)
+                .chain(UPGRADED)
+                .chain(BACKED_UP)
+                .chain(FOUND),
         );
     }
     std::thread::scope(|scope| {

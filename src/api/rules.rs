@@ -140,6 +140,12 @@ pub fn operation() -> Vec<Rule> {
         options: "spec.operation.mount.options",
     }));
     all.extend(path_rules("spec.operation.sync.paths.[]"));
+    all.extend(path_rules("spec.operation.backup.path"));
+    all.push(rule(
+        "spec.operation.backup.path",
+        "self != '/'",
+        "backups need a folder of their own: name one below '/', such as /backups",
+    ));
     all.push(rule(
         "spec.operation.scaleIn",
         "has(self.workers) != (has(self.numbers) && size(self.numbers) > 0)",

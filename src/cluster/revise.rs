@@ -214,6 +214,8 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
         | Effect::Free { .. }
         | Effect::Mount { .. }
         | Effect::UpdateMount { .. }
+        | Effect::Backup { .. }
+        | Effect::PruneBackups { .. }
         | Effect::Unmount { .. } => {
             let message = format!("{} is not for members", intent.effect.name());
             return Err(refused("InvalidEffect", message));

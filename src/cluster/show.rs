@@ -245,9 +245,12 @@ fn of_members(arm: &ArmSpec) -> bool {
         | ArmSpec::Decommission(_)
         | ArmSpec::Recommission(_)
         | ArmSpec::Upgrade(_) => true,
-        ArmSpec::Load(_) | ArmSpec::Free(_) | ArmSpec::Mount(_) | ArmSpec::Unmount(_) | ArmSpec::Sync(_) => {
-            false
-        }
+        ArmSpec::Load(_)
+        | ArmSpec::Backup(_)
+        | ArmSpec::Free(_)
+        | ArmSpec::Mount(_)
+        | ArmSpec::Unmount(_)
+        | ArmSpec::Sync(_) => false,
     }
 }
 

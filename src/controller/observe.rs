@@ -213,6 +213,7 @@ fn believed(ctx: &Ctx, op: &DataOperation, said: Result<Answer, Trouble>) -> Res
         | Answer::Members(_)
         | Answer::Leaving(..)
         | Answer::Rollout(_)
+        | Answer::Backups(_)
         | Answer::Drain(_)) => other,
     })
 }

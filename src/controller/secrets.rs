@@ -24,6 +24,7 @@ pub async fn missing(ctx: &Ctx, op: &DataOperation, question: &Query) -> Option<
         | Query::Leaving { .. }
         | Query::Rollout { .. }
         | Query::Drain { .. }
+        | Query::Backups { .. }
         | Query::Tree { .. } => None,
     }
 }
@@ -54,6 +55,8 @@ pub async fn of(ctx: &Ctx, op: &DataOperation, effect: &Effect) -> Result<Secret
         | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
         | Effect::FenceMembers {}
+        | Effect::Backup { .. }
+        | Effect::PruneBackups { .. }
         | Effect::Unmount { .. } => Ok(Secrets::default()),
     }
 }

@@ -3,6 +3,7 @@
 //! which engine it is. Effects are persisted in the intent and in journal entries, so they name a path by its
 //! index in the (immutable) spec instead of repeating up to a kilobyte of text.
 
+use crate::backups::BackupsView;
 use crate::drain::{self, DrainView, LeavingView};
 use crate::ids::{Fence, Nonce, Token, WriterId};
 use crate::members::{MembersView, Numbers};
@@ -58,6 +59,19 @@ pub enum Effect {
     Unmount {
         /// Index into the spec's paths.
         path: usize,
+    },
+    /// Write what the engine knows of its namespace into the folder of this intent's token below the path (Alluxio: Backup). A
+    /// repeat writes another whole file there.
+    Backup {
+        /// Index into the spec's paths.
+        path: usize,
+    },
+    /// Delete the oldest whole backups below the path, until so many are left. A repeat finds none to delete.
+    PruneBackups {
+        /// Index into the spec's paths.
+        path: usize,
+        /// How many stay.
+        keep: i32,
     },
     /// Add workers to the revision of a managed cache (a patch of the CacheCluster's status, guarded by its resourceVersion).
     /// A repeat finds its token there.
@@ -132,7 +146,9 @@ impl Effect {
             | Self::Free { path }
             | Self::Mount { path }
             | Self::UpdateMount { path }
-            | Self::Unmount { path } => path,
+            | Self::Unmount { path }
+            | Self::Backup { path }
+            | Self::PruneBackups { path, .. } => path,
             Self::AddWorkers { .. }
             | Self::RemoveWorkers { .. }
             | Self::MarkWorkers { .. }
@@ -164,7 +180,9 @@ impl Effect {
             | Self::Free { .. }
             | Self::Mount { .. }
             | Self::UpdateMount { .. }
-            | Self::Unmount { .. } => false,
+            | Self::Unmount { .. }
+            | Self::Backup { .. }
+            | Self::PruneBackups { .. } => false,
         }
     }
 
@@ -194,7 +212,9 @@ impl Effect {
             | Self::Free { .. }
             | Self::Mount { .. }
             | Self::UpdateMount { .. }
-            | Self::Unmount { .. } => false,
+            | Self::Unmount { .. }
+            | Self::Backup { .. }
+            | Self::PruneBackups { .. } => false,
         }
     }
 
@@ -210,6 +230,8 @@ impl Effect {
             Self::Mount { .. } => "mount",
             Self::UpdateMount { .. } => "updateMount",
             Self::Unmount { .. } => "unmount",
+            Self::Backup { .. } => "backup",
+            Self::PruneBackups { .. } => "pruneBackups",
             Self::AddWorkers { .. } => "addWorkers",
             Self::FenceMembers {} => "fenceMembers",
             Self::RemoveWorkers { .. } => "removeWorkers",
@@ -347,6 +369,15 @@ pub enum Query {
         /// How far the way is to be gone at once, and which way: who is next depends on it.
         pace: Pace,
     },
+    /// What became of a backup? -> [`Answer::Backups`]
+    Backups {
+        /// Absolute path below which they are.
+        path: String,
+        /// The folder below it to look into; none: whether backups can go there at all.
+        folder: Option<String>,
+        /// The engine's own id of one.
+        id: Option<String>,
+    },
     /// The same in the engine's words -> [`Answer::Drain`].
     Drain {
         /// The workers of the cache, those that leave among them.
@@ -377,6 +408,8 @@ pub enum Answer {
     Rollout(Box<RolloutView>),
     /// To [`Query::Drain`].
     Drain(DrainView),
+    /// To [`Query::Backups`].
+    Backups(BackupsView),
 }
 
 /// Whether the engine can take work.

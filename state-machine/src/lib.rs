@@ -16,6 +16,7 @@
 //! grows, anew for each attempt; *seq* counts entries; *illegal*, *refused*, *stuck* mean our bug, the world said no,
 //! a person is needed.
 
+pub mod backups;
 pub mod canonical;
 pub mod decision;
 pub mod drain;

@@ -141,6 +141,7 @@ impl Request {
             ArmSpec::Decommission(_) => ("decommission", Mode::Exclusive),
             ArmSpec::Recommission(_) => ("recommission", Mode::Exclusive),
             ArmSpec::Upgrade(_) => ("upgrade", Mode::Exclusive),
+            ArmSpec::Backup(_) => ("backup", Mode::Shared),
         };
         Self {
             uid: uid.into(),

@@ -141,6 +141,7 @@ impl MountTable {
             ArmSpec::Load(_)
             | ArmSpec::Free(_)
             | ArmSpec::Sync(_)
+            | ArmSpec::Backup(_)
             | ArmSpec::ScaleOut(_)
             | ArmSpec::ScaleIn(_)
             | ArmSpec::Decommission(_)

@@ -131,6 +131,7 @@ impl Observation {
                     | (Query::Leaving { .. }, Answer::Leaving(..))
                     | (Query::Rollout { .. }, Answer::Rollout(_))
                     | (Query::Drain { .. }, Answer::Drain(_))
+                    | (Query::Backups { .. }, Answer::Backups(_))
             ),
         }
     }

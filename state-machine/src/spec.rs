@@ -6,9 +6,11 @@
 use crate::ids::PlanHash;
 use serde::{Deserialize, Serialize};
 
+mod backup;
 mod members;
 mod mount;
 mod upgrade;
+pub use backup::BackupSpec;
 pub use members::{DecommissionSpec, RecommissionSpec, ScaleInSpec, ScaleOutSpec};
 pub use mount::{
     MountOption, MountSpec, SecretKey, UnmountSpec, ValueFrom, WhenInUse, names_credential, same_uri,
@@ -96,6 +98,8 @@ pub enum ArmSpec {
     Recommission(RecommissionSpec),
     /// Bring a managed cache to another release while it serves, and back if that fails.
     Upgrade(UpgradeSpec),
+    /// Write what the cache knows of its namespace into a file of its root store.
+    Backup(BackupSpec),
 }
 
 /// Arguments of `load`.
@@ -340,6 +344,7 @@ impl OperationSpec {
             ArmSpec::ScaleOut(_) | ArmSpec::Decommission(_) | ArmSpec::Recommission(_) => Vec::new(),
             ArmSpec::ScaleIn(s) => s.problems(),
             ArmSpec::Upgrade(u) => u.problems(),
+            ArmSpec::Backup(b) => b.problems(),
         };
         for (i, a) in paths.iter().enumerate() {
             // What lies under two of the paths would be counted twice.
@@ -363,6 +368,7 @@ impl ArmSpec {
             Self::Sync(s) => &s.paths,
             Self::Mount(m) => std::slice::from_ref(&m.path),
             Self::Unmount(u) => std::slice::from_ref(&u.path),
+            Self::Backup(b) => std::slice::from_ref(&b.path),
             Self::ScaleOut(_)
             | Self::ScaleIn(_)
             | Self::Decommission(_)
@@ -383,7 +389,8 @@ impl ArmSpec {
             | Self::ScaleIn(_)
             | Self::Decommission(_)
             | Self::Recommission(_)
-            | Self::Upgrade(_) => true,
+            | Self::Upgrade(_)
+            | Self::Backup(_) => true,
             Self::Unmount(u) => matches!(u.when_in_use, WhenInUse::Wait),
         }
     }
@@ -400,7 +407,8 @@ impl ArmSpec {
             | Self::ScaleIn(_)
             | Self::Decommission(_)
             | Self::Recommission(_)
-            | Self::Upgrade(_) => Vec::new(),
+            | Self::Upgrade(_)
+            | Self::Backup(_) => Vec::new(),
             Self::Mount(m) => m.secrets().collect(),
         }
     }

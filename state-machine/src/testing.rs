@@ -13,6 +13,7 @@ use crate::lifecycle::step::{During, Shared, Step};
 use crate::lifecycle::{Change, Failure, Folded};
 use crate::observation::{LockView, Observation, Target};
 use crate::operation::arm::Arm;
+use crate::operation::backup::Backup;
 use crate::operation::decommission::Decommission;
 use crate::operation::recommission::Recommission;
 use crate::operation::scale_in::ScaleIn;
@@ -118,6 +119,11 @@ pub fn upgrade(version: &str) -> OperationSpec {
     spec(ArmSpec::Upgrade(crate::spec::UpgradeSpec::to(release)))
 }
 
+/// A backup below /backups.
+pub fn backup(keep: Option<i32>) -> OperationSpec {
+    spec(ArmSpec::Backup(crate::spec::BackupSpec { path: "/backups".into(), keep }))
+}
+
 /// Arguments of a mount without options.
 pub fn mount_args(path: &str, uri: &str) -> MountSpec {
     let (path, uri) = (path.into(), uri.into());
@@ -203,6 +209,8 @@ pub fn effects() -> Vec<Effect> {
         Effect::Mount { path },
         Effect::UpdateMount { path },
         Effect::Unmount { path },
+        Effect::Backup { path },
+        Effect::PruneBackups { path, keep: 1000 },
         Effect::AddWorkers { add: (0..256).step_by(2).collect(), at: i64::MAX },
         Effect::FenceMembers {},
         Effect::RemoveWorkers { remove: (0..256).step_by(2).collect(), at: i64::MAX },
@@ -353,6 +361,12 @@ pub fn samples() -> Vec<Samples> {
             states: steps::<Upgrade>().into_iter().map(State::Upgrade).collect(),
             events: all(Upgrade::event_samples().into_iter().map(Event::Upgrade).collect()),
         },
+        Samples {
+            table: &ARMS[10],
+            spec: backup(Some(2)),
+            states: steps::<Backup>().into_iter().map(State::Backup).collect(),
+            events: all(Backup::event_samples().into_iter().map(Event::Backup).collect()),
+        },
     ]
 }
 
@@ -413,6 +427,11 @@ pub fn recommissioning(spec: &OperationSpec, at: Recommission) -> Folded {
 /// A folded upgrade in one of its own steps.
 pub fn upgrading(spec: &OperationSpec, at: Upgrade) -> Folded {
     folded(spec, State::Upgrade(Step::Arm(at)))
+}
+
+/// A folded backup in one of its own steps.
+pub fn backing_up(spec: &OperationSpec, at: Backup) -> Folded {
+    folded(spec, State::Backup(Step::Arm(at)))
 }
 
 /// The record with an intent for `effect`, as the law lets it be taken.

@@ -231,6 +231,7 @@ impl World {
             Query::Tree { paths } => Answer::Tree(self.tree(paths)),
             Query::Mounts { .. } => Answer::Mounts(self.mounts.clone()),
             Query::Drain { .. } => Answer::Drain(self.drain()),
+            Query::Backups { .. } => panic!("this engine has no backups"),
             Query::Members | Query::Leaving { .. } | Query::Rollout { .. } => {
                 panic!("an engine is not asked about pods")
             }
@@ -347,6 +348,8 @@ impl World {
             | Effect::SetRelease { .. }
             | Effect::ReplaceMember { .. }
             | Effect::OnWorkers { .. }
+            | Effect::Backup { .. }
+            | Effect::PruneBackups { .. }
             | Effect::Unmount { .. } => Receipt::default(),
             Effect::SubmitLoad { .. } if s.job == Some(JobState::Running) => {
                 Receipt { attached: true, ..Receipt::default() }

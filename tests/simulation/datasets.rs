@@ -53,6 +53,7 @@ pub fn succeeded(world: &World, object: &Value) {
         ArmSpec::Load(_)
         | ArmSpec::Free(_)
         | ArmSpec::Sync(_)
+        | ArmSpec::Backup(_)
         | ArmSpec::ScaleOut(_)
         | ArmSpec::ScaleIn(_)
         | ArmSpec::Decommission(_)

@@ -1,11 +1,12 @@
 //! The plan of a seed, drawn. The order of the draws is part of what a seed means: who changes it gives every seed another
 //! history.
 
+use super::backups;
 use super::datasets;
 use super::managed;
 use super::plan::{
-    Asked, CrashPoint, DATASETS_FROM, Happening, MANAGED_FROM, MOUNTS, MOUNTS_FROM, PATHS, Plan, Protection,
-    STORES, Weather, long, spec,
+    Asked, BACKED_UP_FROM, CrashPoint, DATASETS_FROM, Happening, MANAGED_FROM, MOUNTS, MOUNTS_FROM, PATHS,
+    Plan, Protection, STORES, Weather, long, spec,
 };
 use super::rng::Rng;
 use serde_json::{Value, json};
@@ -34,6 +35,10 @@ impl Plan {
         plan.rules = seed.is_multiple_of(64);
         plan.drain = rng.chance(300);
         plan.quiet_ms = if seed.is_multiple_of(64) { 600_000 } else { 30_000 };
+        if seed >= BACKED_UP_FROM {
+            backups::draw(&mut plan);
+            return plan;
+        }
         if seed >= MOUNTS_FROM {
             mounts(&mut plan);
         }

@@ -10,6 +10,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+mod backups;
 pub mod call;
 pub mod datasets;
 mod draw;
@@ -28,6 +29,9 @@ mod trace;
 pub mod world;
 
 #[allow(unused_imports, reason = "each test binary uses its own part")]
-pub use plan::{DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, SCALED_FROM, UPGRADED_FROM};
+pub use plan::{
+    BACKED_UP_FROM, DATASETS_FROM, MAINTAINED_FROM, MANAGED_FROM, MOUNTS_FROM, Plan, SCALED_FROM,
+    UPGRADED_FROM,
+};
 #[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use run::{Report, run};

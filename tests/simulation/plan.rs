@@ -246,6 +246,9 @@ pub const MAINTAINED_FROM: u64 = 50_000_000;
 /// Seeds from here on have people bring the cache to another release and back, by images that do not run too.
 pub const UPGRADED_FROM: u64 = 60_000_000;
 
+/// Seeds from here on have backups instead of mounts and members.
+pub const BACKED_UP_FROM: u64 = 70_000_000;
+
 impl Plan {
     /// One replica, nothing asked for, nothing that goes wrong.
     pub fn calm(seed: u64) -> Self {

@@ -1,5 +1,6 @@
 //! One simulated world: an API server, a cache, true time, the weather, the account of everything that was sent.
 
+use super::backups;
 use super::datasets;
 use super::managed;
 use super::oracle::{Landed, Oracle};
@@ -338,6 +339,7 @@ impl World {
         }
         datasets::succeeded(self, object);
         managed::succeeded(self, object);
+        backups::succeeded(self, object);
         for arm in ["load", "free"] {
             let paths = object["spec"]["operation"][arm]["paths"].as_array().into_iter().flatten();
             let paths: Vec<String> = paths.filter_map(Value::as_str).map(str::to_owned).collect();

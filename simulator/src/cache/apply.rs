@@ -19,6 +19,13 @@ pub(super) struct No {
     retryable: bool,
 }
 
+impl No {
+    /// Not now.
+    pub(super) fn later(message: &str) -> Self {
+        Self { reason: "EngineRefused", message: message.into(), retryable: true }
+    }
+}
+
 impl From<No> for Outcome {
     fn from(no: No) -> Self {
         Self::Refused { reason: no.reason.into(), message: no.message, retryable: no.retryable }
@@ -141,6 +148,10 @@ impl Core {
             }
             Effect::Unmount { .. } => {
                 self.unmount(call.path).map_err(No::from).map(|()| (Receipt::default(), true))
+            }
+            Effect::Backup { .. } => self.back_up(call),
+            Effect::PruneBackups { keep, .. } => {
+                Ok((Receipt::default(), self.prune_backups(call.path, *keep)))
             }
             // Pods are not the engine's.
             Effect::AddWorkers { .. }

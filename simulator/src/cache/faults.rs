@@ -120,6 +120,9 @@ impl Core {
         self.s.freeing.clear();
         self.s.rejected.clear();
         self.s.started_ms = self.s.now;
+        // What was not whole never will be.
+        let now = self.s.now;
+        self.s.backups.retain(|b| b.ends_at <= now);
         for w in &mut self.s.workers {
             w.life = if w.up { Life::Active } else { Life::Lost };
         }

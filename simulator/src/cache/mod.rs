@@ -10,6 +10,7 @@
 //! reply arrives.
 
 mod apply;
+mod backups;
 mod client;
 mod faults;
 mod leave;

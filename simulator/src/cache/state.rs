@@ -133,6 +133,18 @@ impl Worker {
     }
 }
 
+/// A backup: a file of the root store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Backup {
+    pub id: u64,
+    pub path: String,
+    pub folder: String,
+    pub begun: i64,
+    /// From then on it is whole.
+    pub ends_at: i64,
+    pub entries: i64,
+}
+
 /// A free that was accepted and has not happened yet. What is copied later than `upto` stays.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Freeing {
@@ -171,6 +183,12 @@ pub(super) struct State {
     pub next_copy: u64,
     pub tokens: BTreeMap<Token, Receipt0>,
     pub fences: BTreeMap<String, Fence>,
+    /// Backups, the oldest first.
+    #[serde(default)]
+    pub backups: Vec<Backup>,
+    /// The id of the next one.
+    #[serde(default)]
+    pub next_backup: u64,
     /// Files that only the cache was ever given.
     pub entrusted: BTreeSet<String>,
     #[serde(skip)]
@@ -220,6 +238,8 @@ impl State {
             next_copy: 1,
             tokens: BTreeMap::new(),
             fences: BTreeMap::new(),
+            backups: Vec::new(),
+            next_backup: 1,
             entrusted: BTreeSet::new(),
             undo: VecDeque::new(),
             applied: VecDeque::new(),

@@ -3,6 +3,7 @@
 //! Every effect is of class (d): Alluxio keeps neither a fence nor a token. So each is a set-to-value whose repeat
 //! is harmless, done as read, compare, call, read. A job belongs to a path, not to an id.
 
+mod backup;
 pub mod client;
 mod drain;
 mod mount;
@@ -279,8 +280,14 @@ impl Alluxio {
             // Late, it would cancel a listing that nobody waits for any more.
             Effect::CancelMetadata { task, .. } => self.cancel_metadata(path, SyncId(*task)).await?,
             Effect::Free { .. } => self.client.free(path, true).await.map(|()| Receipt::default())?,
-            Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
-                return Err(AlluxioError::Invalid { detail: "mounts are changed by themselves".into() });
+            Effect::Mount { .. }
+            | Effect::UpdateMount { .. }
+            | Effect::Unmount { .. }
+            | Effect::Backup { .. }
+            | Effect::PruneBackups { .. } => {
+                return Err(AlluxioError::Invalid {
+                    detail: "mounts and backups go ways of their own".into(),
+                });
             }
             Effect::AddWorkers { .. }
             | Effect::RemoveWorkers { .. }
@@ -360,6 +367,15 @@ fn outcome(error: &AlluxioError) -> Outcome {
     Outcome::Refused { reason: t.kind.reason().into(), message: t.message, retryable }
 }
 
+/// What became of a change that is compared first.
+fn changed(done: Result<Receipt, Unchanged>) -> Outcome {
+    match done {
+        Ok(receipt) => Outcome::Done(receipt),
+        Err(Unchanged::Engine(error)) => outcome(&error),
+        Err(Unchanged::Refused(refused)) => refused,
+    }
+}
+
 impl Engine for Alluxio {
     fn probe(&self) -> BoxFuture<'_, Result<EngineInfo, Trouble>> {
         async move { self.info().await.map_err(|e| trouble(&e)) }.boxed()
@@ -373,6 +389,9 @@ impl Engine for Alluxio {
                 Query::LoadJob { path } => self.job(path).await.map(Answer::Job),
                 Query::Tree { paths } => self.tree(paths).await.map(Answer::Tree),
                 Query::Mounts { count, .. } => self.table(count.as_deref()).await.map(Answer::Mounts),
+                Query::Backups { path, folder, id } => {
+                    self.backups(path, folder.as_deref(), id.as_deref()).await.map(Answer::Backups)
+                }
                 Query::Drain { workers, files } => self.drain(workers, *files).await.map(Answer::Drain),
                 Query::Members | Query::Leaving { .. } | Query::Rollout { .. } => {
                     Err(AlluxioError::Invalid { detail: "an engine is not asked about pods".into() })
@@ -400,12 +419,11 @@ impl Engine for Alluxio {
                 let message = "the effect names a path that the spec does not have".into();
                 return Outcome::Refused { reason: "InvalidEffect".into(), message, retryable: false };
             };
+            if let Effect::Backup { .. } | Effect::PruneBackups { .. } = call.effect {
+                return changed(self.change_backups(&call).await);
+            }
             if let Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } = call.effect {
-                return match self.change_mount(&call).await {
-                    Ok(receipt) => Outcome::Done(receipt),
-                    Err(Unchanged::Engine(error)) => outcome(&error),
-                    Err(Unchanged::Refused(refused)) => refused,
-                };
+                return changed(self.change_mount(&call).await);
             }
             match self.act(&call, path).await {
                 Ok(Some(receipt)) => Outcome::Done(receipt),

@@ -29,7 +29,7 @@ impl From<AlluxioError> for Unchanged {
     }
 }
 
-fn refused(reason: &str, message: String, retryable: bool) -> Unchanged {
+pub(super) fn refused(reason: &str, message: String, retryable: bool) -> Unchanged {
     Unchanged::Refused(Outcome::Refused { reason: reason.into(), message, retryable })
 }
 
@@ -154,7 +154,7 @@ fn how<'a>(wanted: &MountSpec, plain: &'a BTreeMap<String, String>, call: &Call<
 }
 
 /// The last thing before a changing call.
-fn in_time(call: &Call<'_>) -> Result<(), Unchanged> {
+pub(super) fn in_time(call: &Call<'_>) -> Result<(), Unchanged> {
     if Instant::now() > call.send_before {
         return Err(Unchanged::Refused(crate::engine::window_closed()));
     }

@@ -96,7 +96,9 @@ pub fn compare(cache: &Cache, call: &Call<'_>, path: &str) -> Result<String, Out
         | Effect::SubmitLoad { .. }
         | Effect::StopLoad { .. }
         | Effect::CancelMetadata { .. }
-        | Effect::Free { .. } => return Ok(path.to_owned()),
+        | Effect::Free { .. }
+        | Effect::Backup { .. }
+        | Effect::PruneBackups { .. } => return Ok(path.to_owned()),
         Effect::AddWorkers { .. }
         | Effect::RemoveWorkers { .. }
         | Effect::MarkWorkers { .. }

@@ -14,7 +14,8 @@ use crate::testing::engine::Fate;
 use crate::testing::engine::serving;
 use crate::testing::world::World;
 use crate::testing::{
-    decommission, free, load, mount, recommission, run_after, scale_in, scale_out, sync, unmount, upgrade,
+    backup, decommission, free, load, mount, recommission, run_after, scale_in, scale_out, sync, unmount,
+    upgrade,
 };
 use proptest::prelude::*;
 
@@ -208,6 +209,11 @@ proptest! {
     }
 
     #[test]
+    fn a_backup_survives_any_schedule(s in setting(), keep in proptest::option::of(1..3), moves in proptest::collection::vec(any_move(), 0..70)) {
+        survive(world(backup(keep), &s), moves);
+    }
+
+    #[test]
     fn a_mount_survives_any_schedule(s in setting(), there in 0..4_usize, moves in proptest::collection::vec(any_move(), 0..70)) {
         survive(mounting(&s, there), moves);
     }
@@ -292,6 +298,8 @@ fn without_faults_a_load_and_a_free_succeed_within_their_write_budget() {
         (mount("/a", "s3://a"), 5),
         (unmount("/a", false), 4),
         (sync(&["/a", "/b"]), 8),
+        (backup(None), 6),
+        (backup(Some(1)), 7),
         (scale_out(2), 6),
     ] {
         let w = survive(World::new(spec), Vec::new());

@@ -4,6 +4,7 @@
 //! Everything that operations share stays as it is.
 
 pub mod arm;
+pub mod backup;
 pub mod decommission;
 pub mod free;
 pub mod load;
@@ -164,6 +165,8 @@ arms! {
     Recommission(recommission::Recommission, recommission::RecommissionEvent),
     /// An upgrade.
     Upgrade(upgrade::Upgrade, upgrade::UpgradeEvent),
+    /// A backup.
+    Backup(backup::Backup, backup::BackupEvent),
 }
 pub(crate) use dispatch;
 

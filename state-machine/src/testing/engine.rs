@@ -1,12 +1,13 @@
 //! A small engine with Alluxio's habits: one job a path, a load of unknown files caches nothing and still succeeds,
 //! frees take a while, calls may be lost, late, refused, or applied without a reply.
 
+use crate::backups::{self, BackupsView, Made, Progress};
 use crate::drain::{self, DrainView, Files, LeavingView};
 use crate::effect::{
     Answer, Effect, Health, JobState, JobView, MetadataView, Outcome, Query, Receipt, TreeView, Trouble,
     TroubleKind,
 };
-use crate::ids::Nonce;
+use crate::ids::{Nonce, Token};
 use crate::members::{Known, MembersView, Numbers, WorkerView, Written};
 use crate::mounts::{MountTable, MountView};
 use crate::rollout::{Choice, MemberView, Pace, Release, Role, RolloutView, Template};
@@ -137,6 +138,10 @@ pub struct Engine {
     pub stranded: i64,
     /// Files that went with a pod.
     pub lost: i64,
+    /// Tokens of calls, by the nonces of their intents.
+    pub tokens: BTreeMap<Nonce, Token>,
+    /// Folders of backups, with when each is whole.
+    pub backups: Vec<(String, i64)>,
     /// What the operation under test asks for.
     spec: OperationSpec,
 }
@@ -169,6 +174,8 @@ impl Engine {
             unpersisted: 1,
             stranded: 0,
             lost: 0,
+            tokens: BTreeMap::new(),
+            backups: Vec::new(),
             spec: spec.clone(),
         }
     }
@@ -266,6 +273,18 @@ impl Engine {
             Effect::Unmount { .. } => {
                 let next = self.mounts.next_to_unmount(&self.spec).ok().flatten().map(|m| m.path.clone());
                 self.mounts.mounts.retain(|m| Some(&m.path) != next.as_ref());
+            }
+            Effect::Backup { .. } if self.idle || self.amnesia => receipt.job = Some("forgotten".into()),
+            Effect::Backup { .. } => {
+                let folder = self.tokens.get(nonce).map(backups::folder).unwrap_or_default();
+                receipt.job = Some(folder.clone());
+                self.backups.push((folder, ends_at));
+            }
+            Effect::PruneBackups { keep, .. } => {
+                let mut whole: Vec<_> = self.backups.iter().filter(|b| b.1 <= now).cloned().collect();
+                whole.sort_by_key(|b| std::cmp::Reverse(b.1));
+                let gone = whole.split_off(whole.len().min(usize::try_from(*keep).unwrap_or(0)));
+                self.backups.retain(|b| !gone.contains(b));
             }
             Effect::AddWorkers { .. } if self.idle => {}
             Effect::AddWorkers { add, .. } => {
@@ -533,6 +552,21 @@ impl Engine {
             Query::Members => Answer::Members(self.members.clone()),
             Query::Leaving { workers, .. } => {
                 Answer::Leaving(self.members.clone(), Box::new(self.leaving(workers)))
+            }
+            Query::Backups { folder, id, .. } => {
+                let of = |f: &String| self.backups.iter().rfind(|b| b.0 == *f);
+                let seen = folder.as_ref().and_then(of);
+                let running = id.as_ref().and(seen).is_some_and(|b| b.1 > self.now);
+                Answer::Backups(BackupsView {
+                    place: Ok("file:///store/backups".into()),
+                    progress: if running { Progress::Running { entries: 1 } } else { Progress::Unknown },
+                    made: seen.filter(|b| b.1 <= self.now).map(|b| Made {
+                        folder: b.0.clone(),
+                        file: "backup".into(),
+                        bytes: 10,
+                        fingerprint: "f".into(),
+                    }),
+                })
             }
             Query::Rollout { .. } => unreachable!("answered above"),
             Query::Drain { .. } => panic!("only whoever answers for the workers asks that"),

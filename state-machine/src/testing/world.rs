@@ -253,6 +253,7 @@ impl World {
         let own = self.processes[p].own.as_mut().unwrap();
         assert!(own.nonce == intent.nonce && !own.sent, "an effect was sent twice for one intent");
         own.sent = true;
+        self.engine.tokens.insert(intent.nonce.clone(), intent.token.clone());
         own.outcome = Some(self.engine.perform(&intent.effect, &intent.nonce, self.fate));
     }
 
@@ -321,6 +322,7 @@ impl World {
                     assert!(tree.cached_percent() >= i64::from(l.min_cached_percent), "{tree:?}")
                 }
                 ArmSpec::Free(_) => assert_eq!(tree.cached_bytes, 0),
+                ArmSpec::Backup(_) => assert!(self.engine.backups.iter().any(|b| b.1 <= self.engine.now)),
                 ArmSpec::Sync(_) => assert!(self.engine.data.iter().all(|d| d.known)),
                 ArmSpec::ScaleOut(s) => {
                     let serving = self.engine.members.workers.iter().filter(|w| w.serves()).count();

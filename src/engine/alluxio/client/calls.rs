@@ -85,6 +85,21 @@ pub(super) const GET_STATUS: Call<file::GetStatusRequest, file::GetStatusRespons
 pub(super) const LIST_STATUS: Call<file::ListStatusRequest, file::ListStatusResponse> =
     Call::new("ListStatus", "/alluxio.grpc.file.FileSystemMasterClientService/ListStatus");
 
+/// As `LIST_STATUS`, with what tells the entries of a folder apart.
+pub(super) const LIST_ENTRIES: Call<file::ListStatusRequest, file::ListEntriesResponse> =
+    Call::new("ListStatus", "/alluxio.grpc.file.FileSystemMasterClientService/ListStatus");
+
+/// Not repeatable: each one writes another file.
+pub(super) const BACKUP: Call<meta::BackupRequest, meta::BackupStatus> =
+    Call::new("Backup", "/alluxio.grpc.meta.MetaMasterClientService/Backup").once();
+
+pub(super) const GET_BACKUP_STATUS: Call<meta::BackupStatusRequest, meta::BackupStatus> =
+    Call::new("GetBackupStatus", "/alluxio.grpc.meta.MetaMasterClientService/GetBackupStatus");
+
+/// Not repeatable: what was made under the same name meanwhile would go too.
+pub(super) const REMOVE: Call<file::DeleteRequest, file::DeleteResponse> =
+    Call::new("Remove", "/alluxio.grpc.file.FileSystemMasterClientService/Remove").once();
+
 /// As `LIST_STATUS`, with the blocks of each file.
 pub(super) const LIST_BLOCKS: Call<file::ListStatusRequest, file::ListBlocksResponse> =
     Call::new("ListStatus", "/alluxio.grpc.file.FileSystemMasterClientService/ListStatus");
@@ -204,7 +219,8 @@ mod tests {
         check!(GET_METRICS, SCHEDULE_ASYNC_PERSISTENCE);
         check!(DECOMMISSION_WORKER, REMOVE_DISABLED_WORKER, CACHE, READ_BLOCK);
         assert_eq!(LIST_BLOCKS.info.path, LIST_STATUS.info.path);
-        check!(MOUNT, UPDATE_MOUNT, UNMOUNT);
+        assert_eq!(LIST_ENTRIES.info.path, LIST_STATUS.info.path);
+        check!(MOUNT, UPDATE_MOUNT, UNMOUNT, BACKUP, GET_BACKUP_STATUS, REMOVE);
         check!(FREE, GET_MOUNT_TABLE, SUBMIT_JOB, STOP_JOB, GET_JOB_PROGRESS);
         check!(SYNC_METADATA_ASYNC, GET_SYNC_PROGRESS, CANCEL_SYNC_METADATA);
     }
@@ -216,6 +232,8 @@ mod tests {
             MOUNT.info,
             UPDATE_MOUNT.info,
             UNMOUNT.info,
+            BACKUP.info,
+            REMOVE.info,
             SUBMIT_JOB.info,
             STOP_JOB.info,
             SYNC_METADATA_ASYNC.info,

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod backup;
 mod calls;
 mod cluster;
 mod drain;
@@ -31,6 +32,7 @@ mod tree;
 mod verdict;
 mod worker;
 
+pub use backup::{BackupProgress, BackupStanding, Entry};
 pub use cluster::{MasterInfo, MasterMember, MasterRole, Worker, WorkerState};
 pub use drain::{Block, CacheFrom, Unpersisted};
 pub use error::{AlluxioError, Cause, Code};

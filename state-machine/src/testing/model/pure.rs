@@ -299,6 +299,7 @@ fn call(intent: &Intent) -> Effects {
         Effect::Mount { .. } | Effect::UpdateMount { .. } | Effect::Unmount { .. } => {
             panic!("the model has no mounts")
         }
+        Effect::Backup { .. } | Effect::PruneBackups { .. } => panic!("the model has no backups"),
         Effect::AddWorkers { .. }
         | Effect::RemoveWorkers { .. }
         | Effect::MarkWorkers { .. }
@@ -369,6 +370,7 @@ fn answer(query: &Query, engine: Engine) -> Answer {
         Query::LoadJob { .. } => Answer::Job(job),
         Query::Tree { .. } => Answer::Tree(tree),
         Query::Mounts { .. } => panic!("the model has no mounts"),
+        Query::Backups { .. } => panic!("the model has no backups"),
         Query::Members | Query::Leaving { .. } | Query::Rollout { .. } | Query::Drain { .. } => {
             panic!("the model has no members")
         }
