@@ -5,12 +5,14 @@
 //! is not released yet: `WRITE_GOLDEN=1 cargo test -p ratchet-state-machine --test golden`.
 
 use chrono::{DateTime, Duration, Utc};
+use ratchet_state_machine::backups::Made;
 use ratchet_state_machine::effect::{Effect, Intent};
 use ratchet_state_machine::ids::{Digest, Fence, Nonce, Seq, Token, WriterId};
 use ratchet_state_machine::journal::{self, Entry, Record, Signature, replay};
 use ratchet_state_machine::lifecycle::step::Shared;
 use ratchet_state_machine::lifecycle::{Change, Failure};
 use ratchet_state_machine::machine::Phase;
+use ratchet_state_machine::operation::backup::BackupEvent;
 use ratchet_state_machine::operation::mount::{Due, MountEvent};
 use ratchet_state_machine::operation::sync::SyncEvent;
 use ratchet_state_machine::operation::{Event, free::FreeEvent, load::LoadEvent, unmount::UnmountEvent};
@@ -55,6 +57,9 @@ const UNMOUNT: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000004", "spec":
 
 const SYNC: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000005", "spec": {
     "target": "cache", "operation": {"sync": {"paths": ["/a", "/b"]}}}}"#;
+
+const BACKUP: &str = r#"{"uid": "0b6f3c1e-0000-4000-8000-000000000011", "spec": {
+    "target": "cache", "operation": {"backup": {"path": "/backups/größe", "keep": 3}}}}"#;
 
 /// Writes one entry after another, by a fixed writer at fixed times.
 struct Writer {
@@ -246,6 +251,30 @@ fn a_sync() -> Any<Writer> {
     Ok(w)
 }
 
+/// A backup that was lost once before it was read back, and whose first reply was lost.
+fn a_backup() -> Any<Writer> {
+    let mut w = born(BACKUP)?;
+    let keep = Effect::PruneBackups { path: 0, keep: 3 };
+    w.write(Event::Backup(BackupEvent::Checked {}), Some(Effect::Backup { path: 0 }), None)?;
+    for id in [None, Some("7a".to_owned())] {
+        let again = id.is_some();
+        if again {
+            w.shared(Shared::AttemptFailed { why: Failure::new("BackupLost", "it is not there any more") })?;
+            w.intended(Effect::Backup { path: 0 })?;
+        }
+        let folder = format!("ratchet-{}", if again { "b" } else { "a" });
+        w.write(Event::Backup(BackupEvent::Requested { folder: folder.clone(), id }), None, None)?;
+        let made = Made { folder, file: "b.gz".into(), bytes: 9, fingerprint: "(len:9)".into() };
+        let written = BackupEvent::Written { made, prune: true };
+        w.write(Event::Backup(written), Some(keep.clone()), None)?;
+        w.write(Event::Backup(BackupEvent::Pruned {}), None, None)?;
+    }
+    w.write(Event::Backup(BackupEvent::Proven { bytes: 9 }), None, None)?;
+    let last = w.entries.len() as i64;
+    w.write(Event::Shared(Shared::Sealed { segment: true }), None, Some(last))?;
+    Ok(w)
+}
+
 fn born(spec: &str) -> Any<Writer> {
     let mut w = Writer::new(spec)?;
     let plan = journal::plan_hash(&w.asked.spec)?;
@@ -305,6 +334,11 @@ fn a_mount_and_an_unmount_of_version_1_replay_and_are_still_written_like_that() 
 #[test]
 fn a_sync_of_version_1_replays_and_is_still_written_like_that() -> Any<()> {
     holds("sync-v1.jsonl", &a_sync()?)
+}
+
+#[test]
+fn a_backup_of_version_1_replays_and_is_still_written_like_that() -> Any<()> {
+    holds("backup-v1.jsonl", &a_backup()?)
 }
 
 #[test]
