@@ -11,6 +11,7 @@ use cluster::writer::*;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use ratchet::api::{DataOperation, Request as _, Upgrade};
+use ratchet_state_machine::backups::PREFIX;
 use ratchet_state_machine::machine::Phase;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -69,7 +70,8 @@ async fn a_cache_is_upgraded_under_a_reader_with_every_member_made_anew_once() {
     let started = ground.status().await;
     ground.apply(&[json!({"apiVersion": "ratchet.dev/v1alpha1", "kind": "Upgrade",
         "metadata": {"name": "to-2-9-6", "namespace": ground.ns.name},
-        "spec": {"target": "cache", "version": "2.9.6", "soakSeconds": 2, "stallDeadlineSeconds": 900}})]);
+        "spec": {"target": "cache", "version": "2.9.6", "soakSeconds": 2, "stallDeadlineSeconds": 900,
+            "backupPath": "/backups"}})]);
     for round in 0..8_u64 {
         tokio::time::sleep(Duration::from_millis(3_000 + (round * 5_379) % 12_000)).await;
         running.kill();
@@ -95,6 +97,12 @@ async fn a_cache_is_upgraded_under_a_reader_with_every_member_made_anew_once() {
     let distinct: std::collections::BTreeSet<&String> = evicted.iter().collect();
     assert_eq!(distinct.len(), 8, "{evicted:#?}");
     assert!(distinct.iter().all(|e| before.values().any(|uid| e.contains(uid.as_str()))), "{evicted:#?}");
+    // What the masters knew was saved before any of them went.
+    let saved = std::fs::read_dir(ground.home.join("root/backups")).expect("backups").flatten();
+    let saved: Vec<_> = saved.filter(|e| e.file_name().to_string_lossy().starts_with(PREFIX)).collect();
+    assert!((1..=2).contains(&saved.len()), "{saved:?}");
+    let at = |event: &str| story.iter().position(|line| line.contains(event));
+    assert!(at("Saved").is_some() && at("Saved") < at("Revised"), "{story:#?}");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let seen = reader.stop();
     println!("{seen:?}; cached {} bytes before, {} after", started.used_bytes, status.used_bytes);

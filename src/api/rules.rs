@@ -74,6 +74,17 @@ fn path_rules(path: &'static str) -> Vec<Rule> {
     ]
 }
 
+/// Rules for the place of backups.
+fn backup_rules(path: &'static str) -> Vec<Rule> {
+    let mut all = path_rules(path);
+    all.push(rule(
+        path,
+        "self != '/'",
+        "backups need a folder of their own: name one below '/', such as /backups",
+    ));
+    all
+}
+
 /// Rules of DataOperation.
 pub fn operation() -> Vec<Rule> {
     let mut all = vec![
@@ -140,12 +151,8 @@ pub fn operation() -> Vec<Rule> {
         options: "spec.operation.mount.options",
     }));
     all.extend(path_rules("spec.operation.sync.paths.[]"));
-    all.extend(path_rules("spec.operation.backup.path"));
-    all.push(rule(
-        "spec.operation.backup.path",
-        "self != '/'",
-        "backups need a folder of their own: name one below '/', such as /backups",
-    ));
+    all.extend(backup_rules("spec.operation.backup.path"));
+    all.extend(backup_rules("spec.operation.upgrade.backupPath"));
     all.push(rule(
         "spec.operation.scaleIn",
         "has(self.workers) != (has(self.numbers) && size(self.numbers) > 0)",
@@ -276,7 +283,9 @@ pub fn load() -> Vec<Rule> {
 
 /// Rules of Upgrade.
 pub fn upgrade() -> Vec<Rule> {
-    vec![rule("spec", "self == oldSelf", "an Upgrade cannot be changed; create another one")]
+    let mut all = backup_rules("spec.backupPath");
+    all.push(rule("spec", "self == oldSelf", "an Upgrade cannot be changed; create another one"));
+    all
 }
 
 /// Rules of Dataset.

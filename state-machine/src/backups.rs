@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Beginning of every folder's name.
 pub const PREFIX: &str = "ratchet-";
 /// Longest name of a backup's file, in characters.
-pub const MAX_FILE: usize = 100;
+pub const MAX_FILE: usize = 48;
 /// Longest fingerprint, in characters.
-pub const MAX_FINGERPRINT: usize = 100;
+pub const MAX_FINGERPRINT: usize = 48;
 
 /// The folder of the backup that an intent with this token makes.
 #[must_use]

@@ -8,7 +8,7 @@ use crate::engine::Call;
 use ratchet_state_machine::backups::{self, BackupsView, MAX_FILE, MAX_FINGERPRINT, Made, Progress};
 use ratchet_state_machine::effect::{Effect, Receipt};
 use ratchet_state_machine::lifecycle::cut;
-use ratchet_state_machine::spec::{ArmSpec, paths_overlap};
+use ratchet_state_machine::spec::paths_overlap;
 
 /// What follows the name of a file that is whole.
 const COMPLETE: &str = ".complete";
@@ -86,14 +86,14 @@ impl Alluxio {
 
     /// Carries out an effect on backups.
     pub(super) async fn change_backups(&self, call: &Call<'_>) -> Result<Receipt, Unchanged> {
-        let ArmSpec::Backup(wanted) = &call.spec.operation else {
-            return Err(refused("InvalidEffect", "the spec names no backup".into(), false));
+        let Some(path) = call.effect.path(call.spec) else {
+            return Err(refused("InvalidEffect", "the spec names no place for backups".into(), false));
         };
         if let Effect::PruneBackups { keep, .. } = call.effect {
-            return self.prune(&wanted.path, *keep, call).await;
+            return self.prune(path, *keep, call).await;
         }
         let folder = backups::folder(call.token);
-        let place = self.place(&wanted.path).await?;
+        let place = self.place(path).await?;
         let place = place.map_err(|why| refused("NoPlaceForBackup", why, false))?;
         in_time(call)?;
         let begun = self.client.begin_backup(&format!("{place}/{folder}")).await?;

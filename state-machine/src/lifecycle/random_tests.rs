@@ -259,8 +259,12 @@ proptest! {
     }
 
     #[test]
-    fn an_upgrade_survives_any_schedule(s in setting(), bad in prop::bool::weighted(0.3), moves in proptest::collection::vec(any_move(), 0..120)) {
-        let mut w = world(upgrade("2.9.6"), &s);
+    fn an_upgrade_survives_any_schedule(s in setting(), bad in prop::bool::weighted(0.3), saves: bool, moves in proptest::collection::vec(any_move(), 0..120)) {
+        let mut spec = upgrade("2.9.6");
+        if let ArmSpec::Upgrade(u) = &mut spec.operation {
+            u.backup_path = saves.then(|| "/backups".into());
+        }
+        let mut w = world(spec, &s);
         w.engine.broken = bad.then(|| "2.9.6".into());
         survive(w, moves);
     }

@@ -94,6 +94,7 @@ const fn begin() -> Backup {
 }
 
 fn target(spec: &OperationSpec) -> (String, Option<i32>) {
+    // An upgrade keeps the one that it makes for itself.
     let keep = if let ArmSpec::Backup(b) = &spec.operation { b.keep } else { None };
     (spec.operation.paths().first().cloned().unwrap_or_default(), keep)
 }
@@ -268,9 +269,9 @@ impl Arm for Backup {
 }
 
 /// Longest id of an engine, in characters.
-const MAX_ID: usize = 64;
+const MAX_ID: usize = 40;
 
-fn made_sample() -> Made {
+pub(super) fn made_sample() -> Made {
     Made {
         folder: format!("{}{}", backups::PREFIX, "f".repeat(20)),
         file: "f".repeat(MAX_FILE),

@@ -1,7 +1,7 @@
 //! `upgrade`: a managed cache comes to another release while it serves, member after member, and back if one does not.
 //!
 //! ```text
-//! preflight -> revising -> rolling -> verifying -> succeeded
+//! preflight -> (backingUp -> preflight ->) revising -> rolling -> verifying -> succeeded
 //!    ^           |          | ^ (each member: drained where it has to be, made anew, up, release read back, soaked)
 //!    '- fencing <'          v |
 //!                           rollingBack (the same the other way round) -> rolledBack, or cancelled
@@ -15,7 +15,9 @@
 //! Progress: members. Who is next follows from what is seen (`rollout`): a restart goes on at the member where it was.
 
 use super::arm::{Act, Arm, Back, Next, Unrest, View};
+use super::backup::made_sample;
 use super::take_out::look::{self, record};
+use crate::backups::Made;
 use crate::effect::{Answer, Effect, Intent, Query};
 use crate::lifecycle::step::Step;
 use crate::machine::{Edge, Illegal, edge};
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 mod back;
 mod forward;
 mod preflight;
+mod save;
 
 /// What an upgrade has to know to take itself back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +70,25 @@ pub enum Upgrade {
         /// Bytes that were cached before anything moved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cached_bytes: Option<i64>,
+        /// The backup that was made for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saved: Option<Made>,
+    },
+    /// The engine writes a backup of what the masters know.
+    BackingUp {
+        /// An earlier attempt may have written the release.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<Was>,
+        /// Bytes that were cached before anything moved.
+        cached_bytes: i64,
+        /// An intent for it was recorded.
+        started: bool,
+        /// The folder that the engine has accepted to write to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
+        /// The engine's id of that backup, where its reply arrived.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
     },
     /// Writes the release into the revision.
     Revising {
@@ -102,6 +124,21 @@ pub enum UpgradeEvent {
     Measured {
         /// Bytes.
         cached_bytes: i64,
+    },
+    /// A backup is to be made first.
+    BackupDue {},
+    /// The engine writes it.
+    BackupRequested {
+        /// To this folder.
+        folder: String,
+        /// Its own id of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+    },
+    /// It is whole.
+    Saved {
+        /// Which.
+        made: Made,
     },
     /// It can begin.
     Chosen {
@@ -163,7 +200,7 @@ fn spec_of<'a>(view: &View<'a>) -> Option<&'a UpgradeSpec> {
 impl Upgrade {
     const fn was(&self) -> Option<&Was> {
         match self {
-            Self::Preflight { was, .. } => was.as_ref(),
+            Self::Preflight { was, .. } | Self::BackingUp { was, .. } => was.as_ref(),
             Self::Revising { was }
             | Self::Fencing { was, .. }
             | Self::Rolling { was, .. }
@@ -174,10 +211,19 @@ impl Upgrade {
     fn next(self, event: &UpgradeEvent) -> Option<Next<Self>> {
         use UpgradeEvent as E;
         let to = match (self, event) {
-            (Self::Preflight { was, .. }, E::Measured { cached_bytes }) => {
-                Self::Preflight { was, cached_bytes: Some(*cached_bytes) }
+            (Self::Preflight { was, saved, .. }, E::Measured { cached_bytes }) => {
+                Self::Preflight { was, cached_bytes: Some(*cached_bytes), saved }
             }
-            (Self::Preflight { was, cached_bytes }, E::Chosen { from, at, there }) => {
+            (Self::Preflight { was, cached_bytes, .. }, E::BackupDue {}) => {
+                backing_up(was, cached_bytes.unwrap_or(0))
+            }
+            (Self::BackingUp { was, cached_bytes, started, .. }, E::BackupRequested { folder, id }) => {
+                Self::BackingUp { was, cached_bytes, started, folder: Some(folder.clone()), id: id.clone() }
+            }
+            (Self::BackingUp { was, cached_bytes, .. }, E::Saved { made }) => {
+                Self::Preflight { was, cached_bytes: Some(cached_bytes), saved: Some(made.clone()) }
+            }
+            (Self::Preflight { was, cached_bytes, .. }, E::Chosen { from, at, there }) => {
                 let (hit, cached_bytes) = (was.and_then(|w| w.hit), cached_bytes.unwrap_or(0));
                 let was = Was { from: from.clone(), at: *at, cached_bytes, hit };
                 match there {
@@ -196,6 +242,10 @@ impl Upgrade {
     }
 }
 
+const fn backing_up(was: Option<Was>, cached_bytes: i64) -> Upgrade {
+    Upgrade::BackingUp { was, cached_bytes, started: false, folder: None, id: None }
+}
+
 /// The longest release.
 fn longest() -> Release {
     let (version, tag) = ("v".repeat(16), Some("t".repeat(64)));
@@ -205,6 +255,9 @@ fn longest() -> Release {
 const fn event_name(event: &UpgradeEvent) -> &'static str {
     match event {
         UpgradeEvent::Measured { .. } => "Measured",
+        UpgradeEvent::BackupDue {} => "BackupDue",
+        UpgradeEvent::BackupRequested { .. } => "BackupRequested",
+        UpgradeEvent::Saved { .. } => "Saved",
         UpgradeEvent::Chosen { .. } => "Chosen",
         UpgradeEvent::Revised {} => "Revised",
         UpgradeEvent::NotRevised { .. } => "NotRevised",
@@ -251,10 +304,17 @@ impl Arm for Upgrade {
     type Event = UpgradeEvent;
 
     const KIND: &'static str = "upgrade";
-    const STEPS: &'static [&'static str] = &["preflight", "revising", "fencing", "rolling", "verifying"];
+    const STEPS: &'static [&'static str] =
+        &["preflight", "backingUp", "revising", "fencing", "rolling", "verifying"];
     const EDGES: &'static [Edge] = &[
         edge("queued", "HoldGranted", "preflight"),
         edge("preflight", "Measured", "preflight"),
+        edge("preflight", "BackupDue", "backingUp"),
+        edge("backingUp", "BackupRequested", "backingUp"),
+        edge("backingUp", "Saved", "preflight"),
+        edge("backingUp", "AttemptFailed", "preflight"),
+        edge("backingUp", "CancelRequested", "rollingBack"),
+        edge("backingUp", "Aborted", "rollingBack"),
         edge("preflight", "Chosen", "revising"),
         edge("preflight", "Chosen", "rolling"),
         edge("preflight", "AttemptFailed", "preflight"),
@@ -275,12 +335,13 @@ impl Arm for Upgrade {
     const TAKEN_BACK: &'static [&'static str] = &["revising", "fencing", "rolling", "verifying"];
 
     fn first() -> Self {
-        Self::Preflight { was: None, cached_bytes: None }
+        Self::Preflight { was: None, cached_bytes: None, saved: None }
     }
 
     fn name(&self) -> &'static str {
         match self {
             Self::Preflight { .. } => "preflight",
+            Self::BackingUp { .. } => "backingUp",
             Self::Revising { .. } => "revising",
             Self::Fencing { .. } => "fencing",
             Self::Rolling { .. } => "rolling",
@@ -303,6 +364,9 @@ impl Arm for Upgrade {
                 let hit = Some(Hit { role: *role, number: *number, uid: uid.clone() });
                 Self::Rolling { was: Was { hit, ..was }, moved }
             }
+            (Self::BackingUp { was, cached_bytes, .. }, _) => {
+                Self::BackingUp { was, cached_bytes, started: true, folder: None, id: None }
+            }
             (other, _) => other,
         }
     }
@@ -314,15 +378,18 @@ impl Arm for Upgrade {
     fn retried(self) -> Self {
         match self {
             Self::Rolling { was, .. } | Self::Verifying { was } => Self::Rolling { was, moved: 0 },
-            Self::Preflight { was, cached_bytes } => Self::Preflight { was, cached_bytes },
+            Self::Preflight { was, cached_bytes, saved } => Self::Preflight { was, cached_bytes, saved },
+            Self::BackingUp { was, cached_bytes, .. } => {
+                Self::Preflight { was, cached_bytes: Some(cached_bytes), saved: None }
+            }
             Self::Revising { was } | Self::Fencing { was, .. } => {
-                Self::Preflight { cached_bytes: Some(was.cached_bytes), was: Some(was) }
+                Self::Preflight { cached_bytes: Some(was.cached_bytes), was: Some(was), saved: None }
             }
         }
     }
 
     fn quiet(&self) -> bool {
-        true
+        !matches!(self, Self::BackingUp { started: true, .. })
     }
 
     fn irreversible(&self, _intent: Option<&Intent>) -> bool {
@@ -336,15 +403,16 @@ impl Arm for Upgrade {
     /// Not while a worker is being drained, or a pod on its way: the engine forgets what it was told of it.
     fn pauses(&self, intent: Option<&Intent>) -> bool {
         match self {
-            Self::Preflight { .. } => true,
+            Self::Preflight { .. } | Self::BackingUp { .. } => true,
             Self::Rolling { .. } | Self::Verifying { .. } => intent.is_none(),
             Self::Revising { .. } | Self::Fencing { .. } => false,
         }
     }
 
-    fn query(&self, spec: &OperationSpec, _intent: Option<&Intent>) -> Option<Query> {
-        let ArmSpec::Upgrade(spec) = &spec.operation else { return None };
+    fn query(&self, asked: &OperationSpec, intent: Option<&Intent>) -> Option<Query> {
+        let ArmSpec::Upgrade(spec) = &asked.operation else { return None };
         match self {
+            Self::BackingUp { .. } => save::query(self, asked, intent),
             Self::Preflight { .. } | Self::Rolling { .. } | Self::Verifying { .. } => {
                 Some(Query::Rollout { pace: pace(spec, self.was()) })
             }
@@ -361,6 +429,9 @@ impl Arm for Upgrade {
             let message = "the spec names no upgrade".into();
             return Act::Fail { reason: "InvalidSpec".into(), message };
         };
+        if let Self::BackingUp { .. } = self {
+            return save::save(self, view);
+        }
         if let Some(Err(trouble)) = view.answer {
             return super::trouble(trouble);
         }
@@ -371,29 +442,34 @@ impl Arm for Upgrade {
                 look::writing(view, effect, written, |why| UpgradeEvent::NotRevised { why })
             }
             (Self::Fencing { why, .. }, _) => look::fencing("NotRevised", why, view),
-            (Self::Preflight { was, cached_bytes }, Some(Answer::Rollout(seen))) => {
-                preflight::preflight(was.as_ref(), *cached_bytes, spec, view, seen)
+            (Self::Preflight { was, cached_bytes, saved }, Some(Answer::Rollout(seen))) => {
+                let due = save::due(spec, saved.as_ref());
+                preflight::preflight(was.as_ref(), *cached_bytes, due, view, seen)
             }
             (Self::Rolling { was, moved }, Some(Answer::Rollout(seen))) => {
                 forward::roll(was, *moved, spec, view, seen)
             }
             (Self::Verifying { was }, Some(Answer::Rollout(seen))) => verify(was, spec, seen),
-            (Self::Preflight { .. } | Self::Rolling { .. } | Self::Verifying { .. }, _) => {
-                super::unanswered()
-            }
+            (
+                Self::Preflight { .. }
+                | Self::BackingUp { .. }
+                | Self::Rolling { .. }
+                | Self::Verifying { .. },
+                _,
+            ) => super::unanswered(),
         }
     }
 
-    fn halt_query(&self, _spec: &OperationSpec) -> Option<Query> {
-        None
+    fn halt_query(&self, spec: &OperationSpec) -> Option<Query> {
+        save::halt_query(self, spec)
     }
 
     fn halt(&self, _answer: Option<&Answer>) -> Option<Effect> {
         None
     }
 
-    fn unrest(&self, _view: &Unrest<'_>) -> Option<String> {
-        None
+    fn unrest(&self, view: &Unrest<'_>) -> Option<String> {
+        save::unrest(self, view)
     }
 
     fn back_query(&self, intent: Option<&Intent>) -> Option<Query> {
@@ -413,7 +489,16 @@ impl Arm for Upgrade {
         let was = Was { from, at: i64::MAX, cached_bytes: i64::MAX, hit };
         vec![
             Self::first(),
-            Self::Preflight { was: Some(was.clone()), cached_bytes: Some(i64::MAX) },
+            Self::Preflight { was: Some(was.clone()), cached_bytes: Some(i64::MAX), saved: None },
+            Self::Preflight { was: None, cached_bytes: Some(i64::MAX), saved: Some(made_sample()) },
+            backing_up(None, i64::MAX),
+            Self::BackingUp {
+                was: Some(was.clone()),
+                cached_bytes: i64::MAX,
+                started: true,
+                folder: Some(made_sample().folder),
+                id: Some("b".repeat(40)),
+            },
             Self::Revising { was: Was { hit: None, ..was.clone() } },
             Self::Fencing { was: was.clone(), why: "w".repeat(120) },
             Self::Rolling { was: was.clone(), moved: i64::MAX },
@@ -426,6 +511,9 @@ impl Arm for Upgrade {
         let chosen = |there| UpgradeEvent::Chosen { from: from.clone(), at: i64::MAX, there };
         vec![
             UpgradeEvent::Measured { cached_bytes: i64::MAX },
+            UpgradeEvent::BackupDue {},
+            UpgradeEvent::BackupRequested { folder: made_sample().folder, id: Some("b".repeat(40)) },
+            UpgradeEvent::Saved { made: made_sample() },
             chosen(false),
             chosen(true),
             UpgradeEvent::Revised {},

@@ -1,4 +1,6 @@
 use super::*;
+use crate::backups::BackupsView;
+use crate::backups::Progress::{Completed, Failed, Running};
 use crate::decision::Decision;
 use crate::drain::{Call, DISABLED, DrainView, Files, LeavingView};
 use crate::effect::Outcome;
@@ -74,9 +76,45 @@ fn next(op: &Folded, seen: &Observation) -> String {
 }
 
 #[test]
+fn what_the_masters_know_is_saved_first_where_that_is_wanted_and_the_file_is_recorded() {
+    let mut spec = upgrade(NEW);
+    if let ArmSpec::Upgrade(u) = &mut spec.operation {
+        u.backup_path = Some("/backups".into());
+    }
+    let preflight = |saved| Upgrade::Preflight { was: None, cached_bytes: Some(3), saved };
+    assert_eq!(says(&spec, &upgrading(&spec, preflight(None)), &sees(rollout())), "BackupDue + backup");
+    let saved = Some(made_sample());
+    assert_eq!(
+        says(&spec, &upgrading(&spec, preflight(saved.clone())), &sees(rollout())),
+        "Chosen + setRelease"
+    );
+    let writing = Upgrade::BackingUp {
+        was: None,
+        cached_bytes: 3,
+        started: true,
+        folder: Some(made_sample().folder),
+        id: Some("7".into()),
+    };
+    let view = |progress, made| {
+        let view = BackupsView { place: Ok("s3://b/backups".into()), progress, made };
+        Observation { answer: Some(Ok(Answer::Backups(view))), ..calm() }
+    };
+    let op = upgrading(&spec, writing.clone());
+    assert!(says(&spec, &op, &view(Running { entries: 3 }, None)).starts_with("Working"));
+    assert_eq!(says(&spec, &op, &view(Failed { message: "x".into() }, None)), "again BackupFailed");
+    assert_eq!(says(&spec, &op, &view(Completed, saved)), "Saved");
+    assert!(!writing.quiet() && !writing.rolls_back());
+    assert_eq!(writing.retried(), preflight(None));
+    // Whoever has begun goes on: what was saved stays so.
+    let was = was();
+    let begun = Upgrade::Preflight { was: Some(was), cached_bytes: Some(3), saved: None };
+    assert_eq!(says(&spec, &upgrading(&spec, begun), &sees(rollout())), "Chosen + setRelease");
+}
+
+#[test]
 fn what_stands_in_its_way_is_named_before_anything_moves() {
     let spec = upgrade(NEW);
-    let op = upgrading(&spec, Upgrade::Preflight { was: None, cached_bytes: Some(3) });
+    let op = upgrading(&spec, Upgrade::Preflight { was: None, cached_bytes: Some(3), saved: None });
     assert_eq!(says(&spec, &upgrading(&spec, Upgrade::first()), &sees(rollout())), "Measured");
     let with = |change: &dyn Fn(&mut RolloutView)| {
         let mut view = rollout();

@@ -19,9 +19,14 @@ pub struct BackupSpec {
 
 impl BackupSpec {
     pub(super) fn problems(&self) -> Vec<String> {
-        if self.path == "/" {
-            return vec!["backups need a folder of their own; name one below '/', such as /backups".into()];
-        }
-        path_problem(&self.path).into_iter().collect()
+        place_problem(&self.path).into_iter().collect()
     }
+}
+
+/// What is wrong with the place of backups.
+pub(super) fn place_problem(path: &str) -> Option<String> {
+    if path == "/" {
+        return Some("backups need a folder of their own; name one below '/', such as /backups".into());
+    }
+    path_problem(path)
 }

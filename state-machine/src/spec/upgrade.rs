@@ -44,6 +44,11 @@ pub struct UpgradeSpec {
     /// Also between releases that nobody has proven to read each other's journal: then the way back may not work.
     #[serde(default)]
     pub allow_unproven: bool,
+    /// Absolute path in the cache's namespace, in its root store: what the masters know is saved below it before anything moves,
+    /// as by the operation `backup`. Absent: nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
+    pub backup_path: Option<String>,
 }
 
 const fn default_unavailable() -> i32 {
@@ -68,6 +73,7 @@ impl UpgradeSpec {
             soak_seconds: default_soak(),
             member_deadline_seconds: default_member_deadline(),
             allow_unproven: false,
+            backup_path: None,
         }
     }
 
@@ -100,6 +106,9 @@ impl UpgradeSpec {
             all.push(format!(
                 "upgrade.repository {r:?} is no repository of images; leave tag and digest out of it"
             ));
+        }
+        if let Some(path) = &self.backup_path {
+            all.extend(super::backup::place_problem(path));
         }
         all
     }

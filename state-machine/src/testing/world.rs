@@ -315,6 +315,12 @@ impl World {
             assert_eq!(self.engine.in_flight(), 0, "{phase} while a call may still land");
             assert!(self.skipped || !self.ours_runs(), "{phase} while a job of ours runs");
         }
+        if let ArmSpec::Upgrade(u) = &self.spec.operation
+            && next.state.step() == "revising"
+        {
+            let saved = self.engine.backups.iter().any(|b| b.1 <= self.engine.now);
+            assert!(saved || u.backup_path.is_none(), "members are to move, and nothing was saved");
+        }
         if phase == Phase::Succeeded {
             let tree = self.engine.tree();
             match &self.spec.operation {

@@ -70,10 +70,11 @@ fn unwell(seen: &RolloutView) -> Option<String> {
 pub(super) fn preflight(
     was: Option<&Was>,
     cached_bytes: Option<i64>,
-    spec: &UpgradeSpec,
+    backup_due: bool,
     view: &View<'_>,
     seen: &RolloutView,
 ) -> Act<UpgradeEvent> {
+    let Some(spec) = super::spec_of(view) else { return crate::operation::unanswered() };
     if let Some(stage) = &seen.set_up {
         return wait("ClusterNotReady", format!("the cache is still being set up: {stage}"));
     }
@@ -97,6 +98,11 @@ pub(super) fn preflight(
     if cached_bytes.is_none() {
         let cached_bytes = seen.of(Role::Worker).map(|m| m.used_bytes).fold(0, i64::saturating_add);
         return record(UpgradeEvent::Measured { cached_bytes }, "nothing stands in its way");
+    }
+    if was.is_none() && backup_due {
+        let because = "what the masters know is saved before anything moves".into();
+        let intend = Some(Effect::Backup { path: 0 });
+        return Act::Record { event: UpgradeEvent::BackupDue {}, because, intend };
     }
     let from = was.filter(|_| there).map_or_else(|| seen.release.clone(), |w| w.from.clone());
     let because = format!("{} members from {} to {}", seen.members.len(), seen.release.version, to.version);
