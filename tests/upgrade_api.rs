@@ -231,6 +231,46 @@ async fn an_image_that_does_not_run_is_taken_back_whenever_the_controller_dies_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_halts_until_somebody_approves_it_and_a_killed_controller_changes_nothing() {
+    let Some(stage) = Stage::empty("upgrade-canary").await else { return };
+    let running = controller(&stage).await;
+    let _kubelet = Kubelet::start(&stage);
+    let runs = Runs::start(&stage);
+    set_up(&stage, 2).await;
+    let steps = json!([{"workers": 0, "pauseSeconds": 2}, {"workers": 1, "approve": true}]);
+    let wrong = json!({"strategy": {"steps": [{"workers": 1}, {"workers": 1}]}});
+    let refused = ask_for(&stage, "wrong", wrong).await.unwrap_err().to_string();
+    assert!(refused.contains("more workers than the one before"), "{refused}");
+    let up = ask_for(&stage, "up", json!({"strategy": {"steps": steps}})).await.unwrap();
+    stage.waits(&up, "WaitingForApproval").await;
+    let before = runs.all();
+    assert_eq!(members(&before), [("c-master-0", 2), ("c-worker-0-0", 2), ("c-worker-1-0", 1)]);
+    running.crash();
+    let running = controller(&stage).await;
+    stage
+        .eventually("the upgrade says what it waits for", async || {
+            let status = api::<Upgrade>(&stage).get("up").await.unwrap().status.unwrap_or_default();
+            (status.phase.as_str(), status.reason.as_str()) == ("Running", "WaitingForApproval")
+        })
+        .await;
+    let by = stage.admin_name();
+    let approve = |what: &str| json!({"approve": {"planHash": what, "by": by}});
+    // A word that was given for another halt is none for this one.
+    stage.control(&up, approve("step-1")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(runs.all(), before);
+    stage.control(&up, approve("step-2")).await;
+    stage.ends(&up, Phase::Succeeded).await;
+    let told = stage.get(&up).await;
+    let steps = stage.prove(&told).await;
+    let passed = steps.iter().filter(|r| r.entry.event == "StepPassed").count();
+    assert_eq!(passed, 2);
+    assert_eq!(members(&runs.all()), [("c-master-0", 2), ("c-worker-0-0", 2), ("c-worker-1-0", 2)]);
+    delete(&stage).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_upgrades_and_a_scale_in_at_once_go_one_after_the_other_each_once() {
     let Some(stage) = Stage::empty("upgrade-order").await else { return };
     let running = controller(&stage).await;

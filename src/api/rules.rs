@@ -85,6 +85,14 @@ fn backup_rules(path: &'static str) -> Vec<Rule> {
     all
 }
 
+fn steps_rule(path: &'static str) -> Rule {
+    rule(
+        path,
+        "self.all(i, s, i == 0 || s.workers > self[i - 1].workers)",
+        "each of strategy.steps has to name more workers than the one before",
+    )
+}
+
 /// Rules of DataOperation.
 pub fn operation() -> Vec<Rule> {
     let mut all = vec![
@@ -153,6 +161,7 @@ pub fn operation() -> Vec<Rule> {
     all.extend(path_rules("spec.operation.sync.paths.[]"));
     all.extend(backup_rules("spec.operation.backup.path"));
     all.extend(backup_rules("spec.operation.upgrade.backupPath"));
+    all.push(steps_rule("spec.operation.upgrade.strategy.steps"));
     all.push(rule(
         "spec.operation.scaleIn",
         "has(self.workers) != (has(self.numbers) && size(self.numbers) > 0)",
@@ -284,6 +293,7 @@ pub fn load() -> Vec<Rule> {
 /// Rules of Upgrade.
 pub fn upgrade() -> Vec<Rule> {
     let mut all = backup_rules("spec.backupPath");
+    all.push(steps_rule("spec.strategy.steps"));
     all.push(rule("spec", "self == oldSelf", "an Upgrade cannot be changed; create another one"));
     all
 }

@@ -16,7 +16,7 @@ pub use mount::{
     MountOption, MountSpec, SecretKey, UnmountSpec, ValueFrom, WhenInUse, names_credential, same_uri,
     uris_overlap,
 };
-pub use upgrade::UpgradeSpec;
+pub use upgrade::{HaltAfter, Strategy, UpgradeSpec, approves};
 
 /// Longest path that an operation accepts, in characters.
 pub const MAX_PATH: usize = 1024;

@@ -9,7 +9,7 @@ use crate::members::Known;
 use crate::mounts::MountView;
 use crate::operation::State;
 use crate::operation::load::Load;
-use crate::spec::{ArmSpec, MountOption, OperationSpec, RetryPolicy, SecretKey, Skip, ValueFrom};
+use crate::spec::{ArmSpec, HaltAfter, MountOption, OperationSpec, RetryPolicy, SecretKey, Skip, ValueFrom};
 use crate::testing::engine::Fate;
 use crate::testing::engine::serving;
 use crate::testing::world::World;
@@ -263,6 +263,10 @@ proptest! {
         let mut spec = upgrade("2.9.6");
         if let ArmSpec::Upgrade(u) = &mut spec.operation {
             u.backup_path = saves.then(|| "/backups".into());
+            if saves {
+                let halt = |workers| HaltAfter { workers, pause_seconds: 20, approve: false };
+                u.strategy.steps = vec![halt(0), halt(2)];
+            }
         }
         let mut w = world(spec, &s);
         w.engine.broken = bad.then(|| "2.9.6".into());

@@ -108,6 +108,9 @@ pub enum Upgrade {
         was: Was,
         /// Members that were up on the release.
         moved: i64,
+        /// Halts that it has gone on from.
+        #[serde(default, skip_serializing_if = "is_none")]
+        passed: usize,
     },
     /// Reads back of which release every member is.
     Verifying {
@@ -160,6 +163,11 @@ pub enum UpgradeEvent {
     Moved {
         /// So many are.
         members: i64,
+    },
+    /// It goes on from a halt.
+    StepPassed {
+        /// Which: 1 is the first.
+        step: usize,
     },
     /// Every member is.
     Rolled {},
@@ -227,19 +235,36 @@ impl Upgrade {
                 let (hit, cached_bytes) = (was.and_then(|w| w.hit), cached_bytes.unwrap_or(0));
                 let was = Was { from: from.clone(), at: *at, cached_bytes, hit };
                 match there {
-                    true => Self::Rolling { was, moved: 0 },
+                    true => rolling(was, 0),
                     false => Self::Revising { was },
                 }
             }
-            (Self::Revising { was }, E::Revised {}) => Self::Rolling { was, moved: 0 },
+            (Self::Revising { was }, E::Revised {}) => rolling(was, 0),
             (Self::Revising { was }, E::NotRevised { why }) => Self::Fencing { was, why: why.clone() },
-            (Self::Rolling { was, .. }, E::Moved { members }) => Self::Rolling { was, moved: *members },
+            (Self::Rolling { was, passed, .. }, E::Moved { members }) => {
+                Self::Rolling { was, moved: *members, passed }
+            }
+            (Self::Rolling { was, moved, .. }, E::StepPassed { step }) => {
+                Self::Rolling { was, moved, passed: *step }
+            }
             (Self::Rolling { was, .. }, E::Rolled {}) => Self::Verifying { was },
             (Self::Verifying { .. }, E::Proven { .. }) => return Some(Next::Succeeded),
             (_, _) => return None,
         };
         Some(Next::Step(to))
     }
+}
+
+/// Most halts of one upgrade.
+const MAX_HALTS: usize = 8;
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_none(passed: &usize) -> bool {
+    *passed == 0
+}
+
+const fn rolling(was: Was, passed: usize) -> Upgrade {
+    Upgrade::Rolling { was, moved: 0, passed }
 }
 
 const fn backing_up(was: Option<Was>, cached_bytes: i64) -> Upgrade {
@@ -262,6 +287,7 @@ const fn event_name(event: &UpgradeEvent) -> &'static str {
         UpgradeEvent::Revised {} => "Revised",
         UpgradeEvent::NotRevised { .. } => "NotRevised",
         UpgradeEvent::Moved { .. } => "Moved",
+        UpgradeEvent::StepPassed { .. } => "StepPassed",
         UpgradeEvent::Rolled {} => "Rolled",
         UpgradeEvent::Proven { .. } => "Proven",
     }
@@ -325,6 +351,7 @@ impl Arm for Upgrade {
         edge("revising", "AttemptFailed", "preflight"),
         edge("fencing", "AttemptFailed", "preflight"),
         edge("rolling", "Moved", "rolling"),
+        edge("rolling", "StepPassed", "rolling"),
         edge("rolling", "Rolled", "verifying"),
         edge("rolling", "AttemptFailed", "rolling"),
         edge("verifying", "Proven", "succeeded"),
@@ -360,9 +387,9 @@ impl Arm for Upgrade {
 
     fn intended(self, effect: &Effect) -> Self {
         match (self, effect) {
-            (Self::Rolling { was, moved }, Effect::ReplaceMember { role, number, uid }) => {
+            (Self::Rolling { was, moved, passed }, Effect::ReplaceMember { role, number, uid }) => {
                 let hit = Some(Hit { role: *role, number: *number, uid: uid.clone() });
-                Self::Rolling { was: Was { hit, ..was }, moved }
+                Self::Rolling { was: Was { hit, ..was }, moved, passed }
             }
             (Self::BackingUp { was, cached_bytes, .. }, _) => {
                 Self::BackingUp { was, cached_bytes, started: true, folder: None, id: None }
@@ -377,7 +404,9 @@ impl Arm for Upgrade {
 
     fn retried(self) -> Self {
         match self {
-            Self::Rolling { was, .. } | Self::Verifying { was } => Self::Rolling { was, moved: 0 },
+            Self::Rolling { was, passed, .. } => rolling(was, passed),
+            // Whoever was through has passed every halt.
+            Self::Verifying { was } => rolling(was, MAX_HALTS),
             Self::Preflight { was, cached_bytes, saved } => Self::Preflight { was, cached_bytes, saved },
             Self::BackingUp { was, cached_bytes, .. } => {
                 Self::Preflight { was, cached_bytes: Some(cached_bytes), saved: None }
@@ -446,8 +475,8 @@ impl Arm for Upgrade {
                 let due = save::due(spec, saved.as_ref());
                 preflight::preflight(was.as_ref(), *cached_bytes, due, view, seen)
             }
-            (Self::Rolling { was, moved }, Some(Answer::Rollout(seen))) => {
-                forward::roll(was, *moved, spec, view, seen)
+            (Self::Rolling { was, moved, passed }, Some(Answer::Rollout(seen))) => {
+                forward::roll(was, *moved, *passed, spec, view, seen)
             }
             (Self::Verifying { was }, Some(Answer::Rollout(seen))) => verify(was, spec, seen),
             (
@@ -501,7 +530,7 @@ impl Arm for Upgrade {
             },
             Self::Revising { was: Was { hit: None, ..was.clone() } },
             Self::Fencing { was: was.clone(), why: "w".repeat(120) },
-            Self::Rolling { was: was.clone(), moved: i64::MAX },
+            Self::Rolling { was: was.clone(), moved: i64::MAX, passed: MAX_HALTS },
             Self::Verifying { was },
         ]
     }
@@ -519,6 +548,7 @@ impl Arm for Upgrade {
             UpgradeEvent::Revised {},
             UpgradeEvent::NotRevised { why: "w".repeat(120) },
             UpgradeEvent::Moved { members: i64::MAX },
+            UpgradeEvent::StepPassed { step: MAX_HALTS },
             UpgradeEvent::Rolled {},
             UpgradeEvent::Proven {
                 members: i64::MAX,

@@ -8,6 +8,7 @@ use crate::lifecycle::{Failure, Folded, decide};
 use crate::members::{Known, Numbers, WorkerView};
 use crate::observation::{IntentView, Observation};
 use crate::rollout::{MemberView, Template};
+use crate::spec::HaltAfter;
 use crate::testing::engine::{OLD, member, rollout};
 use crate::testing::{calm, folded, intending, says, upgrade, upgrading};
 
@@ -42,7 +43,7 @@ fn at(view: &mut RolloutView, role: Role, number: i32) -> &mut MemberView {
 }
 
 fn rolling(view: &RolloutView) -> Folded {
-    upgrading(&upgrade(NEW), Upgrade::Rolling { was: was(), moved: view.up() })
+    upgrading(&upgrade(NEW), Upgrade::Rolling { was: was(), moved: view.up(), passed: 0 })
 }
 
 /// What worker `number` has.
@@ -177,6 +178,48 @@ fn members_go_in_their_order_and_each_comes_up_first() {
 }
 
 #[test]
+fn it_halts_where_it_is_told_to_and_goes_on_after_the_pause_and_the_word() {
+    let mut spec = upgrade(NEW);
+    let halt = |workers, pause_seconds, approve| HaltAfter { workers, pause_seconds, approve };
+    if let ArmSpec::Upgrade(u) = &mut spec.operation {
+        u.strategy.steps = vec![halt(0, 60, false), halt(2, 0, true)];
+    }
+    let says = |spec: &OperationSpec, moved: &[(Role, i32)], passed, since_entry_ms| {
+        let view = rolled(moved);
+        let op = upgrading(spec, Upgrade::Rolling { was: was(), moved: view.up(), passed });
+        let seen = Observation { since_entry_ms, watched_entry_ms: 130_000, ..sees(view) };
+        says(spec, &op, &seen)
+    };
+    let (master, one) = ((Role::Master, 0), (Role::Worker, 0));
+    // Masters are not workers.
+    assert!(says(&spec, &[], 0, 0).ends_with("replaceMember"));
+    assert!(says(&spec, &[master], 0, 59_000).starts_with("WaitingForMembers"));
+    assert_eq!(says(&spec, &[master], 0, 60_000), "StepPassed");
+    assert!(!says(&spec, &[master], 1, 0).starts_with("StepPassed"));
+    assert!(!says(&spec, &[master, one], 1, 0).starts_with("WaitingForApproval"));
+    let two = [master, one, (Role::Worker, 1)];
+    assert!(says(&spec, &two, 1, 0).starts_with("WaitingForApproval"));
+    let approved = |name: &str| {
+        let mut spec = spec.clone();
+        let (plan_hash, by) = (crate::ids::PlanHash(name.into()), "ann".into());
+        spec.control.approve = Some(crate::spec::Approve { plan_hash, by });
+        spec
+    };
+    assert!(says(&approved("step-1"), &two, 1, 0).starts_with("WaitingForApproval"));
+    assert_eq!(says(&approved("step-2"), &two, 1, 0), "StepPassed");
+    assert!(!says(&spec, &two, 2, 0).starts_with("WaitingForApproval"));
+    // One that is not well meanwhile is waited for first, and not for ever.
+    let mut view = rolled(&two);
+    at(&mut view, Role::Worker, 1).ready = false;
+    let op = upgrading(&spec, Upgrade::Rolling { was: was(), moved: 3, passed: 1 });
+    assert!(crate::testing::says(&spec, &op, &sees(view)).starts_with("WaitingForMembers"));
+    if let ArmSpec::Upgrade(u) = &mut spec.operation {
+        u.strategy.steps = vec![halt(2, 0, false), halt(2, 0, false)];
+    }
+    assert_eq!(spec.problems().len(), 1);
+}
+
+#[test]
 fn standbys_go_before_the_primary_and_nobody_while_one_is_missing() {
     let three = |missing: Option<i32>| {
         let mut view = rolled(&[]);
@@ -203,7 +246,7 @@ fn a_member_counts_when_it_says_the_release_itself_and_has_soaked() {
     assert_eq!(
         says(
             &upgrade(NEW),
-            &upgrading(&upgrade(NEW), Upgrade::Rolling { was: was(), moved: 0 }),
+            &upgrading(&upgrade(NEW), Upgrade::Rolling { was: was(), moved: 0, passed: 0 }),
             &sees(view.clone())
         ),
         "Moved"
@@ -297,7 +340,7 @@ fn a_refused_eviction_is_waited_for_and_one_that_came_too_early_is_looked_at_ane
 }
 
 fn going_back(hit: Option<Hit>, why: Option<Failure>) -> Folded {
-    let at = Upgrade::Rolling { was: Was { hit, ..was() }, moved: 0 };
+    let at = Upgrade::Rolling { was: Was { hit, ..was() }, moved: 0, passed: 0 };
     folded(&upgrade(NEW), State::Upgrade(Step::RollingBack { at, why }))
 }
 

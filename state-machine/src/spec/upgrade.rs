@@ -49,6 +49,49 @@ pub struct UpgradeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub backup_path: Option<String>,
+    /// Where it halts on its way.
+    #[serde(default, skip_serializing_if = "Strategy::is_plain")]
+    pub strategy: Strategy,
+}
+
+/// Where an upgrade halts on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Strategy {
+    /// Halts, each after more workers than the one before. None: it goes through.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub steps: Vec<HaltAfter>,
+}
+
+impl Strategy {
+    fn is_plain(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// One halt. Members that do not stay well meanwhile are a reason to take all back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HaltAfter {
+    /// It halts when so many workers are up on the release; 0: before the first one, when the masters and the job service are.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 256)))]
+    pub workers: i32,
+    /// Seconds from when the last of them was up.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 604_800)))]
+    pub pause_seconds: i64,
+    /// It goes on only once control.approve names it: planHash is step-1 for the first, and so on.
+    #[serde(default)]
+    pub approve: bool,
+}
+
+/// What approves the halt of this index.
+#[must_use]
+pub fn approves(index: usize) -> String {
+    format!("step-{}", index.saturating_add(1))
 }
 
 const fn default_unavailable() -> i32 {
@@ -74,6 +117,7 @@ impl UpgradeSpec {
             member_deadline_seconds: default_member_deadline(),
             allow_unproven: false,
             backup_path: None,
+            strategy: Strategy::default(),
         }
     }
 
@@ -106,6 +150,10 @@ impl UpgradeSpec {
             all.push(format!(
                 "upgrade.repository {r:?} is no repository of images; leave tag and digest out of it"
             ));
+        }
+        let steps = &self.strategy.steps;
+        if steps.iter().zip(steps.iter().skip(1)).any(|(a, b)| a.workers >= b.workers) {
+            all.push("each of upgrade.strategy.steps has to name more workers than the one before".into());
         }
         if let Some(path) = &self.backup_path {
             all.extend(super::backup::place_problem(path));

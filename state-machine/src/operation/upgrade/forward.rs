@@ -11,7 +11,7 @@ use crate::operation::NOT_PERSISTED;
 use crate::operation::arm::{Act, View};
 use crate::operation::take_out::look::{COPY_AGAIN_MS, number, record};
 use crate::rollout::{Choice, MemberView, Role, RolloutView, Template};
-use crate::spec::UpgradeSpec;
+use crate::spec::{UpgradeSpec, approves};
 
 /// A call that was refused is made again after that, in milliseconds.
 const AGAIN_MS: i64 = 10_000;
@@ -146,9 +146,46 @@ fn after_call(view: &View<'_>) -> Option<Act<UpgradeEvent>> {
     (view.since_entry_ms < AGAIN_MS).then(|| Act::Await(waits("NotNow", cut(message, 200))))
 }
 
+/// Whether it halts before this member.
+fn halts(
+    passed: usize,
+    spec: &UpgradeSpec,
+    view: &View<'_>,
+    seen: &RolloutView,
+    next: &MemberView,
+) -> Option<Act<UpgradeEvent>> {
+    let halt = spec.strategy.steps.get(passed)?;
+    let after = || seen.of(Role::Worker).filter(|m| m.template == Template::Current);
+    let enough = i32::try_from(after().count()).unwrap_or(i32::MAX) >= halt.workers;
+    if !matches!(next.role, Role::Worker | Role::Proxy) || !enough {
+        return None;
+    }
+    let soaked =
+        |m: &&MemberView| m.up(&spec.version) && m.ready_ms >= spec.soak_seconds.saturating_mul(1_000);
+    if let Some(member) = after().find(|m| !soaked(m)) {
+        let why = format!("halts after {} workers, and {}", halt.workers, member.lacks(&spec.version));
+        return Some(overdue(seen, spec, view, member, why));
+    }
+    let name = approves(passed);
+    let since = (view.since_entry_ms / 1_000).max(0);
+    if since < halt.pause_seconds {
+        let progress = Progress { done: since, total: halt.pause_seconds, unit: "seconds" };
+        let message = format!("{name}: halts after {} workers", halt.workers);
+        return Some(Act::Await(WaitingOn::Members { progress, message }));
+    }
+    let given = view.spec.control.approve.as_ref().map(|a| cut(&a.plan_hash.0, 64));
+    if halt.approve && given.as_ref() != Some(&name) {
+        // What approved the plan or an earlier halt is no mistake.
+        return Some(Act::Await(WaitingOn::Approval { plan: name, given: None }));
+    }
+    let because = format!("{name}: {} workers are of {}", halt.workers, spec.version);
+    Some(record(UpgradeEvent::StepPassed { step: passed + 1 }, because))
+}
+
 pub(super) fn roll(
     was: &Was,
     moved: i64,
+    passed: usize,
     spec: &UpgradeSpec,
     view: &View<'_>,
     seen: &RolloutView,
@@ -195,6 +232,9 @@ pub(super) fn roll(
         }
         Choice::Next(member) => member,
     };
+    if let Some(act) = halts(passed, spec, view, seen, member) {
+        return act;
+    }
     if let Some(why) = &seen.silent {
         return overdue(seen, spec, view, member, format!("the cache gives no answer: {why}"));
     }
