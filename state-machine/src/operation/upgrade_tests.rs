@@ -117,6 +117,9 @@ fn what_stands_in_its_way_is_named_before_anything_moves() {
     let spec = upgrade(NEW);
     let op = upgrading(&spec, Upgrade::Preflight { was: None, cached_bytes: Some(3), saved: None });
     assert_eq!(says(&spec, &upgrading(&spec, Upgrade::first()), &sees(rollout())), "Measured");
+    let measured = decide(&spec, &upgrading(&spec, Upgrade::first()), &sees(rollout()));
+    let Decision::Record { because, .. } = measured else { panic!("{measured:?}") };
+    assert_eq!(because, "nothing stands in its way; in this order: master 0; worker 0, 1, 2; proxy 0");
     let with = |change: &dyn Fn(&mut RolloutView)| {
         let mut view = rollout();
         change(&mut view);

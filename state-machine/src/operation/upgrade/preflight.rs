@@ -2,6 +2,7 @@
 
 use super::{UpgradeEvent, Was};
 use crate::effect::Effect;
+use crate::lifecycle::cut;
 use crate::operation::arm::{Act, View};
 use crate::operation::take_out::look::{record, wait};
 use crate::rollout::{MAX_RELEASE, Role, RolloutView, Template, proven};
@@ -67,6 +68,18 @@ fn unwell(seen: &RolloutView) -> Option<String> {
     seen.members.iter().find(unwell).map(|m| m.lacks(version))
 }
 
+/// Who goes when, as it looks now: standbys before the primary.
+fn order(seen: &RolloutView) -> String {
+    let of = |role: Role| {
+        let mut all: Vec<_> = seen.of(role).collect();
+        all.sort_by_key(|m| (m.primary, m.number));
+        let numbers: Vec<String> = all.iter().map(|m| m.number.to_string()).collect();
+        (!numbers.is_empty()).then(|| format!("{} {}", role.name(), numbers.join(", ")))
+    };
+    let all: Vec<String> = Role::ALL.into_iter().filter_map(of).collect();
+    cut(&format!("in this order: {}", all.join("; ")), 200)
+}
+
 pub(super) fn preflight(
     was: Option<&Was>,
     cached_bytes: Option<i64>,
@@ -97,7 +110,8 @@ pub(super) fn preflight(
     }
     if cached_bytes.is_none() {
         let cached_bytes = seen.of(Role::Worker).map(|m| m.used_bytes).fold(0, i64::saturating_add);
-        return record(UpgradeEvent::Measured { cached_bytes }, "nothing stands in its way");
+        let because = format!("nothing stands in its way; {}", order(seen));
+        return record(UpgradeEvent::Measured { cached_bytes }, because);
     }
     if was.is_none() && backup_due {
         let because = "what the masters know is saved before anything moves".into();
