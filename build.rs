@@ -6,12 +6,13 @@ use std::error::Error;
 
 const PROTO_ROOT: &str = "proto";
 
-const PROTOS: [&str; 8] = [
+const PROTOS: [&str; 9] = [
     "alluxio/common.proto",
     "alluxio/sasl.proto",
     "alluxio/version.proto",
     "alluxio/meta.proto",
     "alluxio/block.proto",
+    "alluxio/journal.proto",
     "alluxio/worker.proto",
     "alluxio/file.proto",
     "alluxio/metric.proto",

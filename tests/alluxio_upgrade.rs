@@ -6,6 +6,7 @@
 mod cluster;
 
 use cluster::ground::*;
+use cluster::managed::merge;
 use cluster::reader::Reader;
 use cluster::writer::*;
 use k8s_openapi::api::core::v1::Pod;
@@ -115,6 +116,54 @@ async fn a_cache_is_upgraded_under_a_reader_with_every_member_made_anew_once() {
     let cells: Vec<&str> = row.split_whitespace().take(5).collect();
     assert_eq!(cells, ["to-2-9-6", "cache", "2.9.6", "Succeeded", "succeeded"], "{row}");
     kubectl(&["delete", "upgrade/to-2-9-6", "cachecluster/cache", "--timeout=120s"]);
+    gone(&ground, kubectl).await;
+    drop(running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_masters_are_upgraded_with_the_primary_last_and_readers_hardly_notice() {
+    let Some(ground) = Ground::new("upgrade-quorum").await else { return };
+    let mut running = ground.start();
+    let mut three = cache();
+    let through = json!({"alluxio.proxy.s3.writetype": "CACHE_THROUGH"});
+    merge(
+        &mut three,
+        &json!({"masters": {"replicas": 3}, "workers": {"replicas": 2}, "jobs": {"workers": 0},
+        "properties": through}),
+    );
+    ground.apply(&[ground.cluster(&three)]);
+    ground.until("Ready", |s| s.phase == "Ready" && s.workers == "2/2" && s.masters == "3/3").await;
+    let proxy = format!("{}:39999", ip(&ground.pods("proxy").await[0]));
+    assert!(put(&proxy, "/api/v1/s3/bucket", b""), "a bucket");
+    let objects = write(&proxy, 0, 6);
+    let reader = Reader::start(&ground, objects.clone()).await;
+    ground.apply(&[upgrade(
+        &ground,
+        "up",
+        json!({"version": "2.9.6", "soakSeconds": 2, "memberDeadlineSeconds": 180}),
+    )]);
+    for round in 0..5_u64 {
+        tokio::time::sleep(Duration::from_millis(4_000 + (round * 5_379) % 12_000)).await;
+        running.kill();
+        running = ground.start();
+    }
+    let op: DataOperation = cluster::settled(&ground.admin, &ground.ns.name, "up").await;
+    let story = story(&ground).await;
+    println!("{story:#?}");
+    assert_eq!(op.phase(), Some(Phase::Succeeded), "{:#?}", op.status);
+    ground.until("2.9.6", |s| s.phase == "Ready" && s.version == "2.9.6" && s.masters == "3/3").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let seen = reader.stop();
+    println!("{seen:?}");
+    assert_eq!(seen.wrong, 0);
+    assert!(seen.reads > 100 && seen.longest < Duration::from_secs(300), "{seen:?}");
+    // Whoever led was not the first to go, and had handed over before.
+    let effects = intended(&ground).await;
+    let handed = effects.iter().position(|e| e.contains("transferLeadership")).expect("a transfer");
+    let masters = |e: &&String| e.contains("replaceMember") && e.contains(r#""role":"master""#);
+    assert_eq!(effects.iter().take(handed).filter(masters).count(), 2, "{effects:#?}");
+    let kubectl = |args: &[&str]| ground.bench.kubectl(&[&["-n", &ground.ns.name], args].concat(), &[]);
+    kubectl(&["delete", "dataoperation/up", "cachecluster/cache", "--timeout=120s"]);
     gone(&ground, kubectl).await;
     drop(running);
 }

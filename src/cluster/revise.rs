@@ -207,6 +207,8 @@ fn next(op: &DataOperation, cluster: &CacheCluster, intent: &Intent) -> Result<R
         Effect::ReplaceWorker { .. }
         | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
+        | Effect::TransferLeadership { .. }
+        | Effect::ResetPriorities {}
         | Effect::LoadMetadata { .. }
         | Effect::SubmitLoad { .. }
         | Effect::StopLoad { .. }

@@ -132,6 +132,7 @@ impl Look<'_> {
             capacity_bytes: 0,
             used_bytes: 0,
             primary: false,
+            host: None,
             survives: role != Role::Worker || survives(&self.revision.managed),
             aside,
             trouble,
@@ -158,7 +159,9 @@ impl Look<'_> {
             None => return none,
         };
         let version = Some(version).filter(|v| !v.is_empty());
-        MemberView { known: Known::Serves, version, primary, ..none }
+        // A transfer names its target in a journal's entry.
+        let host = listed.map(|m| m.host.clone()).filter(|h| h.len() <= 200);
+        MemberView { known: Known::Serves, version, primary, host, ..none }
     }
 
     fn worker(&self, view: MemberView) -> MemberView {

@@ -55,6 +55,8 @@ pub async fn of(ctx: &Ctx, op: &DataOperation, effect: &Effect) -> Result<Secret
         | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
         | Effect::FenceMembers {}
+        | Effect::TransferLeadership { .. }
+        | Effect::ResetPriorities {}
         | Effect::Backup { .. }
         | Effect::PruneBackups { .. }
         | Effect::Unmount { .. } => Ok(Secrets::default()),

@@ -125,6 +125,13 @@ pub enum Effect {
         /// Uid of the pod.
         uid: String,
     },
+    /// Have another master lead (Alluxio: TransferLeadership). Who leads is compared first: a repeat finds it so.
+    TransferLeadership {
+        /// Its host, as the masters know it.
+        host: String,
+    },
+    /// Let every master lead as well as any other, after a transfer (Alluxio: ResetPriorities). A repeat changes nothing.
+    ResetPriorities {},
     /// A call to the engine about workers; see [`drain::Call`].
     OnWorkers {
         /// Which call.
@@ -156,6 +163,8 @@ impl Effect {
             | Self::SetRelease { .. }
             | Self::ReplaceMember { .. }
             | Self::OnWorkers { .. }
+            | Self::TransferLeadership { .. }
+            | Self::ResetPriorities {}
             | Self::FenceMembers {} => return None,
         };
         spec.operation.paths().get(*path).map(String::as_str)
@@ -173,6 +182,8 @@ impl Effect {
             | Self::ReplaceMember { .. }
             | Self::FenceMembers {} => true,
             Self::OnWorkers { .. }
+            | Self::TransferLeadership { .. }
+            | Self::ResetPriorities {}
             | Self::LoadMetadata { .. }
             | Self::SubmitLoad { .. }
             | Self::StopLoad { .. }
@@ -204,6 +215,8 @@ impl Effect {
             | Self::FenceMembers {} => true,
             Self::OnWorkers { call, .. } => call.stops(),
             Self::AddWorkers { .. }
+            | Self::TransferLeadership { .. }
+            | Self::ResetPriorities {}
             | Self::RemoveWorkers { .. }
             | Self::MarkWorkers { .. }
             | Self::SetRelease { back: false, .. }
@@ -240,6 +253,8 @@ impl Effect {
             Self::SetRelease { back: false, .. } => "setRelease",
             Self::SetRelease { back: true, .. } => "restoreRelease",
             Self::ReplaceMember { .. } => "replaceMember",
+            Self::TransferLeadership { .. } => "transferLeadership",
+            Self::ResetPriorities {} => "resetPriorities",
             Self::OnWorkers { call, .. } => call.name(),
         }
     }

@@ -348,6 +348,8 @@ impl World {
             | Effect::SetRelease { .. }
             | Effect::ReplaceMember { .. }
             | Effect::OnWorkers { .. }
+            | Effect::TransferLeadership { .. }
+            | Effect::ResetPriorities {}
             | Effect::Backup { .. }
             | Effect::PruneBackups { .. }
             | Effect::Unmount { .. } => Receipt::default(),

@@ -160,6 +160,8 @@ impl Core {
             | Effect::ReplaceWorker { .. }
             | Effect::SetRelease { .. }
             | Effect::ReplaceMember { .. }
+            | Effect::TransferLeadership { .. }
+            | Effect::ResetPriorities {}
             | Effect::FenceMembers {} => Ok((Receipt::default(), false)),
             Effect::OnWorkers { call: what, .. } => {
                 let message = format!("{} is about workers by their numbers", what.name());

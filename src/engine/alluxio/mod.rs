@@ -6,6 +6,7 @@
 mod backup;
 pub mod client;
 mod drain;
+mod lead;
 mod mount;
 
 use super::{Call, Engine, EngineInfo, MasterAt, RegistryError};
@@ -296,6 +297,8 @@ impl Alluxio {
             | Effect::SetRelease { .. }
             | Effect::ReplaceMember { .. }
             | Effect::OnWorkers { .. }
+            | Effect::TransferLeadership { .. }
+            | Effect::ResetPriorities {}
             | Effect::FenceMembers {} => {
                 return Err(AlluxioError::Invalid { detail: "members are not changed by the engine".into() });
             }
@@ -414,6 +417,9 @@ impl Engine for Alluxio {
                     Ok(None) => super::window_closed(),
                     Err(error) => outcome(&error),
                 };
+            }
+            if let Effect::TransferLeadership { .. } | Effect::ResetPriorities {} = call.effect {
+                return changed(self.change_leader(&call).await);
             }
             let Some(path) = call.effect.path(call.spec) else {
                 let message = "the effect names a path that the spec does not have".into();

@@ -106,6 +106,8 @@ pub fn compare(cache: &Cache, call: &Call<'_>, path: &str) -> Result<String, Out
         | Effect::SetRelease { .. }
         | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
+        | Effect::TransferLeadership { .. }
+        | Effect::ResetPriorities {}
         | Effect::FenceMembers {} => {
             return Err(refused("InvalidEffect", "members are not changed by the engine".into(), false));
         }

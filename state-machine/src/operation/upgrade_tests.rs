@@ -244,6 +244,54 @@ fn standbys_go_before_the_primary_and_nobody_while_one_is_missing() {
 }
 
 #[test]
+fn the_primary_hands_over_before_it_goes_and_goes_all_the_same_where_nobody_takes_over() {
+    // Masters 1 and 2 are up on the release; 0 leads, or `leader` does.
+    let view = |leader: i32| {
+        let mut view = rolled(&[]);
+        view.members.retain(|m| m.role != Role::Master);
+        view.members.extend((0..3).map(|n| MemberView {
+            primary: n == leader,
+            host: Some(format!("m{n}")),
+            template: if n == 0 { Template::Before } else { Template::Current },
+            version: Some(if n == 0 { OLD } else { NEW }.into()),
+            ..member(Role::Master, n)
+        }));
+        view
+    };
+    let op = rolling(&view(0));
+    let says = |op: &Folded, seen: &Observation| says(&upgrade(NEW), op, seen);
+    assert_eq!(says(&op, &sees(view(0))), "Intended + transferLeadership");
+    let asked = intending(op, Effect::TransferLeadership { host: "m1".into() });
+    let done = Some(Outcome::Done(crate::effect::Receipt::default()));
+    let told = |leader, since_entry_ms| Observation {
+        outcome: done.clone(),
+        intent: IntentView::Expired,
+        since_entry_ms,
+        ..sees(view(leader))
+    };
+    assert!(says(&asked, &told(0, 5_000)).starts_with("LeadershipMoves"));
+    assert_eq!(says(&asked, &told(0, 60_000)), "Intended + replaceMember");
+    assert_eq!(says(&asked, &told(1, 25_000)), "Intended + resetPriorities");
+    let reset = intending(asked.clone(), Effect::ResetPriorities {});
+    assert_eq!(says(&reset, &told(1, 5_000)), "Intended + replaceMember");
+    // A target that is none costs time and nothing else.
+    let refused = |since_entry_ms| Observation {
+        outcome: Some(Outcome::Refused {
+            reason: "NotInQuorum".into(),
+            message: "m1 is none".into(),
+            retryable: true,
+        }),
+        ..told(0, since_entry_ms)
+    };
+    assert!(says(&asked, &refused(1_000)).starts_with("NotNow"));
+    assert_eq!(says(&asked, &refused(60_000)), "Intended + replaceMember");
+    // A master that nobody names cannot be asked for.
+    let mut nameless = view(0);
+    nameless.members.iter_mut().for_each(|m| m.host = None);
+    assert_eq!(says(&rolling(&nameless), &sees(nameless.clone())), "Intended + replaceMember");
+}
+
+#[test]
 fn a_member_counts_when_it_says_the_release_itself_and_has_soaked() {
     let mut view = rolled(&[(Role::Master, 0)]);
     assert_eq!(

@@ -50,6 +50,7 @@ pub fn member(role: Role, number: i32) -> MemberView {
         capacity_bytes: 1,
         used_bytes: 1,
         primary: false,
+        host: None,
         survives: false,
         aside: false,
         trouble: None,
@@ -286,6 +287,12 @@ impl Engine {
                 let gone = whole.split_off(whole.len().min(usize::try_from(*keep).unwrap_or(0)));
                 self.backups.retain(|b| !gone.contains(b));
             }
+            Effect::TransferLeadership { host } => {
+                for m in self.rollout.members.iter_mut().filter(|m| m.role == Role::Master) {
+                    m.primary = m.host.as_ref() == Some(host);
+                }
+            }
+            Effect::ResetPriorities {} => {}
             Effect::AddWorkers { .. } if self.idle => {}
             Effect::AddWorkers { add, .. } => {
                 let there = self.members.numbers();

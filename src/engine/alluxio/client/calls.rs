@@ -11,7 +11,7 @@
 
 use std::marker::PhantomData;
 
-use super::proto::grpc::{block, file, meta, metric, version};
+use super::proto::grpc::{block, file, journal, meta, metric, version};
 
 /// What sending a call twice would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,26 @@ pub(super) const GET_STATUS: Call<file::GetStatusRequest, file::GetStatusRespons
 
 pub(super) const LIST_STATUS: Call<file::ListStatusRequest, file::ListStatusResponse> =
     Call::new("ListStatus", "/alluxio.grpc.file.FileSystemMasterClientService/ListStatus");
+
+pub(super) const GET_QUORUM_INFO: Call<journal::GetQuorumInfoRequest, journal::GetQuorumInfoResponse> =
+    Call::new("GetQuorumInfo", "/alluxio.grpc.journal.JournalMasterClientService/GetQuorumInfo");
+
+pub(super) const TRANSFER_LEADERSHIP: Call<
+    journal::TransferLeadershipRequest,
+    journal::TransferLeadershipResponse,
+> = Call::new("TransferLeadership", "/alluxio.grpc.journal.JournalMasterClientService/TransferLeadership")
+    .once();
+
+pub(super) const GET_TRANSFER_LEADER_MESSAGE: Call<
+    journal::GetTransferLeaderMessageRequest,
+    journal::GetTransferLeaderMessageResponse,
+> = Call::new(
+    "GetTransferLeaderMessage",
+    "/alluxio.grpc.journal.JournalMasterClientService/GetTransferLeaderMessage",
+);
+
+pub(super) const RESET_PRIORITIES: Call<journal::ResetPrioritiesRequest, journal::ResetPrioritiesResponse> =
+    Call::new("ResetPriorities", "/alluxio.grpc.journal.JournalMasterClientService/ResetPriorities");
 
 /// As `LIST_STATUS`, with what tells the entries of a folder apart.
 pub(super) const LIST_ENTRIES: Call<file::ListStatusRequest, file::ListEntriesResponse> =
@@ -183,7 +203,8 @@ pub(super) const CANCEL_SYNC_METADATA: Call<
 mod tests {
     use super::*;
 
-    const PROTOS: [&str; 6] = [
+    const PROTOS: [&str; 7] = [
+        include_str!("../../../../proto/alluxio/journal.proto"),
         include_str!("../../../../proto/alluxio/metric.proto"),
         include_str!("../../../../proto/alluxio/version.proto"),
         include_str!("../../../../proto/alluxio/meta.proto"),
@@ -216,6 +237,7 @@ mod tests {
             )*};
         }
         check!(GET_SERVICE_VERSION, GET_MASTER_INFO, GET_WORKER_REPORT, GET_STATUS, LIST_STATUS);
+        check!(GET_QUORUM_INFO, TRANSFER_LEADERSHIP, GET_TRANSFER_LEADER_MESSAGE, RESET_PRIORITIES);
         check!(GET_METRICS, SCHEDULE_ASYNC_PERSISTENCE);
         check!(DECOMMISSION_WORKER, REMOVE_DISABLED_WORKER, CACHE, READ_BLOCK);
         assert_eq!(LIST_BLOCKS.info.path, LIST_STATUS.info.path);
@@ -233,6 +255,7 @@ mod tests {
             UPDATE_MOUNT.info,
             UNMOUNT.info,
             BACKUP.info,
+            TRANSFER_LEADERSHIP.info,
             REMOVE.info,
             SUBMIT_JOB.info,
             STOP_JOB.info,

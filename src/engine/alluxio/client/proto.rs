@@ -20,6 +20,9 @@ pub(super) mod grpc {
     pub(in super::super) mod file {
         include!(concat!(env!("OUT_DIR"), "/alluxio.grpc.file.rs"));
     }
+    pub(in super::super) mod journal {
+        include!(concat!(env!("OUT_DIR"), "/alluxio.grpc.journal.rs"));
+    }
     pub(in super::super) mod meta {
         include!(concat!(env!("OUT_DIR"), "/alluxio.grpc.meta.rs"));
     }

@@ -182,6 +182,29 @@ fn halts(
     Some(record(UpgradeEvent::StepPassed { step: passed + 1 }, because))
 }
 
+/// A transfer that has not come about by then never will, in milliseconds: it takes some 20 s.
+const LEADS_BY_MS: i64 = 60_000;
+
+/// Whether somebody else has to lead before this member goes: who has no primary for an election serves nobody meanwhile.
+fn leads(view: &View<'_>, seen: &RolloutView, next: &MemberView) -> Option<Act<UpgradeEvent>> {
+    let last = view.intent.map(|i| &i.effect);
+    let asked = matches!(last, Some(Effect::TransferLeadership { .. }));
+    if asked && !seen.of(Role::Master).any(|m| m.primary && m.template == Template::Before) {
+        let effect = Effect::ResetPriorities {};
+        return Some(Act::Intend { effect, because: "another master leads".into() });
+    }
+    if next.role != Role::Master || !next.primary {
+        return None;
+    }
+    if asked {
+        let message = format!("another master is to lead before {} goes", next.title());
+        return (view.since_entry_ms < LEADS_BY_MS).then(|| Act::Await(waits("LeadershipMoves", message)));
+    }
+    let to = seen.of(Role::Master).find(|m| m.number != next.number && m.up(&seen.release.version))?;
+    let effect = Effect::TransferLeadership { host: to.host.clone()? };
+    Some(Act::Intend { effect, because: format!("{} leads, and {} is up", next.title(), to.title()) })
+}
+
 pub(super) fn roll(
     was: &Was,
     moved: i64,
@@ -247,6 +270,9 @@ pub(super) fn roll(
             Drain::Do(effect, because) => return Act::Intend { effect, because },
             Drain::Wait(waiting) => return Act::Await(waiting),
         }
+    }
+    if let Some(act) = leads(view, seen, member) {
+        return act;
     }
     match replace(member) {
         Some(effect) => {

@@ -307,6 +307,8 @@ fn call(intent: &Intent) -> Effects {
         | Effect::SetRelease { .. }
         | Effect::ReplaceMember { .. }
         | Effect::OnWorkers { .. }
+        | Effect::TransferLeadership { .. }
+        | Effect::ResetPriorities {}
         | Effect::FenceMembers {} => panic!("the model has no members"),
     };
     let fence = (small(intent.fence.epoch), small(intent.fence.attempt));
