@@ -338,7 +338,7 @@ pub(super) fn at(ctx: &Ctx, owner: &Owner, revision: &Revision, leave: &Numbers)
     all.with(leave).iter().map(one).collect()
 }
 
-/// The same for a call to the engine; none where the effect is about no workers.
+/// The same for a call to the engine, or the master that it is about; none where the effect is about neither.
 ///
 /// # Errors
 /// [`Trouble`] where they cannot be seen.
@@ -348,6 +348,12 @@ pub async fn of_call(
     around: &Surroundings,
     effect: &Effect,
 ) -> Result<Vec<At>, Trouble> {
+    if let (Effect::TransferLeadership { to }, Some(cluster)) = (effect, &around.cluster) {
+        let (owner, at) = (owner(cluster), usize::try_from(*to).unwrap_or(usize::MAX));
+        let masters = render::masters(&owner.name, &owner.namespace, to.saturating_add(1).clamp(0, 16));
+        let host = masters.into_iter().nth(at).unwrap_or_default();
+        return Ok(vec![At { address: host.clone(), host, leaves: false }]);
+    }
     let (Effect::OnWorkers { workers, .. }, Some(cluster)) = (effect, &around.cluster) else {
         return Ok(Vec::new());
     };

@@ -132,7 +132,6 @@ impl Look<'_> {
             capacity_bytes: 0,
             used_bytes: 0,
             primary: false,
-            host: None,
             survives: role != Role::Worker || survives(&self.revision.managed),
             aside,
             trouble,
@@ -159,9 +158,7 @@ impl Look<'_> {
             None => return none,
         };
         let version = Some(version).filter(|v| !v.is_empty());
-        // A transfer names its target in a journal's entry.
-        let host = listed.map(|m| m.host.clone()).filter(|h| h.len() <= 200);
-        MemberView { known: Known::Serves, version, primary, host, ..none }
+        MemberView { known: Known::Serves, version, primary, ..none }
     }
 
     fn worker(&self, view: MemberView) -> MemberView {

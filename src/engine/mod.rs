@@ -69,7 +69,7 @@ pub struct Call<'a> {
     pub send_before: Instant,
     /// What the spec names of Secrets, for effects that need it.
     pub secrets: &'a Secrets,
-    /// The workers of the cache, those that the effect is about among them.
+    /// The workers of the cache, those that the effect is about among them; or the master that it is about.
     pub workers: &'a [At],
 }
 

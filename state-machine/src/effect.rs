@@ -127,8 +127,8 @@ pub enum Effect {
     },
     /// Have another master lead (Alluxio: TransferLeadership). Who leads is compared first: a repeat finds it so.
     TransferLeadership {
-        /// Its host, as the masters know it.
-        host: String,
+        /// Its number. Whoever makes the call knows its host.
+        to: i32,
     },
     /// Let every master lead as well as any other, after a transfer (Alluxio: ResetPriorities). A repeat changes nothing.
     ResetPriorities {},

@@ -129,8 +129,6 @@ pub struct MemberView {
     pub used_bytes: i64,
     /// It is the master that serves.
     pub primary: bool,
-    /// A master's host, as the masters know it.
-    pub host: Option<String>,
     /// What it keeps outlives its pod.
     pub survives: bool,
     /// It is out of use by the revision.

@@ -219,7 +219,7 @@ pub fn effects() -> Vec<Effect> {
         Effect::SetRelease { back: false, at: i64::MAX },
         Effect::SetRelease { back: true, at: i64::MAX },
         Effect::ReplaceMember { role: crate::rollout::Role::JobMaster, number: 255, uid: "u".repeat(36) },
-        Effect::TransferLeadership { host: "h".repeat(200) },
+        Effect::TransferLeadership { to: i32::MAX },
         Effect::ResetPriorities {},
         Effect::OnWorkers { call: crate::drain::Call::Decommission, workers: (0..256).step_by(2).collect() },
         Effect::OnWorkers { call: crate::drain::Call::Rescue, workers: (0..256).step_by(2).collect() },

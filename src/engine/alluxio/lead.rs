@@ -14,13 +14,14 @@ const PAUSE: Duration = Duration::from_millis(300);
 impl Alluxio {
     /// Carries out an effect on who leads.
     pub(super) async fn change_leader(&self, call: &Call<'_>) -> Result<Receipt, Unchanged> {
-        let Effect::TransferLeadership { host } = call.effect else {
+        if let Effect::ResetPriorities {} = call.effect {
             in_time(call)?;
             self.client.reset_priorities().await?;
             return Ok(Receipt::default());
-        };
+        }
+        let host = call.workers.first().map_or("", |w| w.host.as_str());
         let quorum = self.client.quorum().await?;
-        let Some(to) = quorum.iter().find(|v| v.host == *host) else {
+        let Some(to) = quorum.iter().find(|v| v.host == host) else {
             let message = format!("{host} is none of the masters that share the journal");
             return Err(refused("NotInQuorum", message, true));
         };

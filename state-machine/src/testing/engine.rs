@@ -50,7 +50,6 @@ pub fn member(role: Role, number: i32) -> MemberView {
         capacity_bytes: 1,
         used_bytes: 1,
         primary: false,
-        host: None,
         survives: false,
         aside: false,
         trouble: None,
@@ -287,10 +286,9 @@ impl Engine {
                 let gone = whole.split_off(whole.len().min(usize::try_from(*keep).unwrap_or(0)));
                 self.backups.retain(|b| !gone.contains(b));
             }
-            Effect::TransferLeadership { host } => {
-                for m in self.rollout.members.iter_mut().filter(|m| m.role == Role::Master) {
-                    m.primary = m.host.as_ref() == Some(host);
-                }
+            Effect::TransferLeadership { to } => {
+                let masters = self.rollout.members.iter_mut().filter(|m| m.role == Role::Master);
+                masters.for_each(|m| m.primary = m.number == *to);
             }
             Effect::ResetPriorities {} => {}
             Effect::AddWorkers { .. } if self.idle => {}

@@ -201,7 +201,7 @@ fn leads(view: &View<'_>, seen: &RolloutView, next: &MemberView) -> Option<Act<U
         return (view.since_entry_ms < LEADS_BY_MS).then(|| Act::Await(waits("LeadershipMoves", message)));
     }
     let to = seen.of(Role::Master).find(|m| m.number != next.number && m.up(&seen.release.version))?;
-    let effect = Effect::TransferLeadership { host: to.host.clone()? };
+    let effect = Effect::TransferLeadership { to: to.number };
     Some(Act::Intend { effect, because: format!("{} leads, and {} is up", next.title(), to.title()) })
 }
 
