@@ -12,6 +12,7 @@ use cluster::writer::*;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use ratchet::api::{DataOperation, Request as _, Upgrade};
+use ratchet::engine::alluxio::client::{AlluxioClient, ClientOptions, Security, Voter};
 use ratchet_state_machine::backups::PREFIX;
 use ratchet_state_machine::machine::Phase;
 use serde_json::{Value, json};
@@ -120,6 +121,27 @@ async fn a_cache_is_upgraded_under_a_reader_with_every_member_made_anew_once() {
     drop(running);
 }
 
+/// A transfer to what is no master is accepted, says afterwards that it is none, and changes nothing.
+async fn nobody_leads_who_is_none_of_them(ground: &Ground) {
+    let security = Security::Simple { user: "alluxio".into() };
+    let client =
+        AlluxioClient::new(ClientOptions::new(ground.status().await.endpoints, security)).expect("a client");
+    let before = client.quorum().await.expect("a quorum");
+    assert_eq!((before.len(), before.iter().filter(|v| v.leads).count()), (3, 1), "{before:?}");
+    let nobody = Voter { host: "nobody".into(), journal_port: 1, available: true, leads: false };
+    let id = client.transfer_leadership(&nobody).await.expect("it is accepted");
+    let mut said = String::new();
+    for _ in 0..cluster::POLLS {
+        said = client.transfer_message(&id).await.expect("a message");
+        if !said.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(said.contains("is not part of the quorum"), "{said}");
+    assert_eq!(client.quorum().await.expect("a quorum"), before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_masters_are_upgraded_with_the_primary_last_and_readers_hardly_notice() {
     let Some(ground) = Ground::new("upgrade-quorum").await else { return };
@@ -133,6 +155,7 @@ async fn three_masters_are_upgraded_with_the_primary_last_and_readers_hardly_not
     );
     ground.apply(&[ground.cluster(&three)]);
     ground.until("Ready", |s| s.phase == "Ready" && s.workers == "2/2" && s.masters == "3/3").await;
+    nobody_leads_who_is_none_of_them(&ground).await;
     let proxy = format!("{}:39999", ip(&ground.pods("proxy").await[0]));
     assert!(put(&proxy, "/api/v1/s3/bucket", b""), "a bucket");
     let objects = write(&proxy, 0, 6);

@@ -213,8 +213,8 @@ async fn dies(k: usize, bad: bool) -> Option<usize> {
 async fn dies_everywhere(bad: bool, least: usize) {
     let Some(writes) = dies(usize::MAX, bad).await else { return };
     assert!((least..140).contains(&writes), "{writes} writes");
-    // Without the variable, at every fifth of them, in turn before and after the write.
-    let step = if std::env::var_os("RATCHET_EXHAUSTIVE").is_some() { 1 } else { 5 };
+    // Without the variable, at every seventh of them, in turn before and after the write.
+    let step = if std::env::var_os("RATCHET_EXHAUSTIVE").is_some() { 1 } else { 7 };
     let runs: Vec<usize> = (1..=writes).step_by(step).collect();
     let played = futures::stream::iter(runs.iter().map(|k| dies(*k, bad))).buffer_unordered(5).count().await;
     assert_eq!(played, runs.len());

@@ -72,7 +72,7 @@ async fn absent<T: Kept>(ctx: &Ctx, asked: Arc<T>, name: &str) -> Option<Duratio
     let mut asked = asked;
     let created = asked.meta().creation_timestamp.as_ref().map_or(0, |t| t.0.as_second());
     let started = |l: &T| l.run().is_some_and(|s| s.operation == name);
-    if started(&*asked) || ctx.clock.now().timestamp() - created > YOUNG_S {
+    if started(&asked) || ctx.clock.now().timestamp() - created > YOUNG_S {
         // Caches lag, each on its own: what is decided for good is decided on what the server says.
         let namespace = asked.meta().namespace.as_deref().unwrap_or_default();
         let operations: Api<DataOperation> = Api::namespaced(ctx.client.clone(), namespace);
@@ -91,7 +91,7 @@ async fn absent<T: Kept>(ctx: &Ctx, asked: Arc<T>, name: &str) -> Option<Duratio
         }
     }
     // A run that was there and is not any more (deleted, or its time to live is over) is not started again.
-    if started(&*asked) || asked.meta().deletion_timestamp.is_some() {
+    if started(&asked) || asked.meta().deletion_timestamp.is_some() {
         return forgotten(ctx, &*asked).await;
     }
     create(ctx, &*asked, name).await

@@ -370,7 +370,7 @@ impl ArmSpec {
             Self::Unmount(u) => std::slice::from_ref(&u.path),
             Self::Backup(b) => std::slice::from_ref(&b.path),
             Self::ScaleOut(_) | Self::ScaleIn(_) | Self::Decommission(_) | Self::Recommission(_) => &[],
-            Self::Upgrade(u) => u.backup_path.as_ref().map_or(&[], std::slice::from_ref),
+            Self::Upgrade(u) => u.backup_path.as_slice(),
         }
     }
 
