@@ -72,9 +72,12 @@ async fn each_backup_is_whole_whenever_the_controller_dies_and_the_oldest_go() {
         newest.push(folder.to_owned());
         stage.assert_free().await;
     }
-    let there = folders(&place.dir);
-    let kept: Vec<&str> = there.iter().map(|(f, _)| f.as_str()).filter(|f| f.starts_with(PREFIX)).collect();
-    let mut wanted: Vec<&str> = newest[3..].iter().map(String::as_str).collect();
+    // Each cache has a folder of its own: nobody prunes what is another's.
+    let own = newest[0].split_once('/').expect("a folder of the cache").0;
+    let there = folders(&place.dir.join(own));
+    let kept: Vec<String> = there.iter().map(|(f, _)| format!("{own}/{f}")).collect();
+    assert!(there.iter().all(|(f, files)| f.starts_with(PREFIX) && files.len() >= 2), "{there:?}");
+    let mut wanted: Vec<String> = newest[3..].to_vec();
     wanted.sort_unstable();
     assert_eq!(kept, wanted, "the two newest are kept: {there:?} of {newest:?}");
     assert_eq!(std::fs::read_to_string(others.join("file")).unwrap(), "stays");
@@ -127,7 +130,9 @@ async fn two_backups_of_one_cache_at_once_both_succeed() {
     for (i, place) in places.iter().enumerate() {
         let op = stage.end(&format!("b{i}")).await;
         assert_succeeded(&op);
-        let there = folders(&place.dir);
+        let of_cache = folders(&place.dir);
+        assert_eq!(of_cache.len(), 1, "{of_cache:?}");
+        let there = folders(&place.dir.join(&of_cache[0].0));
         assert!(!there.is_empty() && there.iter().all(|(_, files)| files.len() >= 2), "{there:?}");
         std::fs::remove_dir_all(&place.dir).unwrap();
     }

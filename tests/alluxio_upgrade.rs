@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use ratchet::api::{DataOperation, Request as _, Upgrade};
 use ratchet::engine::alluxio::client::{AlluxioClient, ClientOptions, Security, Voter};
-use ratchet_state_machine::backups::PREFIX;
+use ratchet_state_machine::backups::OF_UPGRADE;
 use ratchet_state_machine::machine::Phase;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -100,8 +100,9 @@ async fn a_cache_is_upgraded_under_a_reader_with_every_member_made_anew_once() {
     assert_eq!(distinct.len(), 8, "{evicted:#?}");
     assert!(distinct.iter().all(|e| before.values().any(|uid| e.contains(uid.as_str()))), "{evicted:#?}");
     // What the masters knew was saved before any of them went.
-    let saved = std::fs::read_dir(ground.home.join("root/backups")).expect("backups").flatten();
-    let saved: Vec<_> = saved.filter(|e| e.file_name().to_string_lossy().starts_with(PREFIX)).collect();
+    let of_caches = std::fs::read_dir(ground.home.join("root/backups")).expect("backups").flatten();
+    let saved = of_caches.flat_map(|cache| std::fs::read_dir(cache.path()).expect("a folder").flatten());
+    let saved: Vec<_> = saved.filter(|e| e.file_name().to_string_lossy().starts_with(OF_UPGRADE)).collect();
     assert!((1..=2).contains(&saved.len()), "{saved:?}");
     let at = |event: &str| story.iter().position(|line| line.contains(event));
     assert!(at("Saved").is_some() && at("Saved") < at("Revised"), "{story:#?}");

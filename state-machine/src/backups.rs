@@ -4,25 +4,30 @@
 use crate::ids::Token;
 use serde::{Deserialize, Serialize};
 
-/// Beginning of every folder's name.
+/// Beginning of the folders that the operation `backup` makes: of those so many are kept.
 pub const PREFIX: &str = "ratchet-";
+/// Beginning of those that an upgrade makes for itself: nobody else deletes them.
+pub const OF_UPGRADE: &str = "upgrade-";
+/// Most folders that one effect deletes: a journal's entry names them.
+pub const MOST_DELETED: usize = 2;
 /// Longest name of a backup's file, in characters.
-pub const MAX_FILE: usize = 48;
+pub const MAX_FILE: usize = 43;
 /// Longest fingerprint, in characters.
-pub const MAX_FINGERPRINT: usize = 48;
+pub const MAX_FINGERPRINT: usize = 47;
 
-/// The folder of the backup that an intent with this token makes.
+/// The folder of the backup that an intent with this token makes. `lasting`: nobody deletes it.
 #[must_use]
-pub fn folder(token: &Token) -> String {
+pub fn folder(lasting: bool, token: &Token) -> String {
+    let of = if lasting { OF_UPGRADE } else { PREFIX };
     let plain: String = token.0.chars().filter(char::is_ascii_alphanumeric).take(20).collect();
-    format!("{PREFIX}{plain}")
+    format!("{of}{plain}")
 }
 
 /// A backup that is whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Made {
-    /// Its folder below the path of the spec.
+    /// Its folder below the path of the spec, as the engine writes it: those of one cache have a folder of their own.
     pub folder: String,
     /// The file in there.
     pub file: String,
@@ -60,4 +65,6 @@ pub struct BackupsView {
     pub progress: Progress,
     /// The newest whole one in the folder that was asked about.
     pub made: Option<Made>,
+    /// Folders of whole ones beyond those that are to be kept, the oldest first, at most [`MOST_DELETED`].
+    pub surplus: Vec<String>,
 }

@@ -200,10 +200,13 @@ impl WaitingOn {
     #[must_use]
     pub const fn recheck_ms(&self) -> Option<i64> {
         match self {
-            Self::Suspended | Self::Approval { .. } | Self::NewerController { .. } => None,
-            Self::Predecessors { .. } | Self::Lock { .. } | Self::Target { .. } | Self::Stuck { .. } => {
-                Some(30_000)
-            }
+            Self::Suspended | Self::NewerController { .. } => None,
+            // An upgrade that halts for somebody's word has members that may not stay well.
+            Self::Approval { .. }
+            | Self::Predecessors { .. }
+            | Self::Lock { .. }
+            | Self::Target { .. }
+            | Self::Stuck { .. } => Some(30_000),
             Self::Engine { .. }
             | Self::NoWorkers
             | Self::ForeignJob { .. }

@@ -65,13 +65,16 @@ pub enum Effect {
     Backup {
         /// Index into the spec's paths.
         path: usize,
+        /// No retention deletes it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lasting: bool,
     },
-    /// Delete the oldest whole backups below the path, until so many are left. A repeat finds none to delete.
+    /// Delete backups below the path, each in a folder of its own. A repeat finds none of them.
     PruneBackups {
         /// Index into the spec's paths.
         path: usize,
-        /// How many stay.
-        keep: i32,
+        /// Their folders.
+        folders: Vec<String>,
     },
     /// Add workers to the revision of a managed cache (a patch of the CacheCluster's status, guarded by its resourceVersion).
     /// A repeat finds its token there.
@@ -154,7 +157,7 @@ impl Effect {
             | Self::Mount { path }
             | Self::UpdateMount { path }
             | Self::Unmount { path }
-            | Self::Backup { path }
+            | Self::Backup { path, .. }
             | Self::PruneBackups { path, .. } => path,
             Self::AddWorkers { .. }
             | Self::RemoveWorkers { .. }
@@ -392,6 +395,8 @@ pub enum Query {
         folder: Option<String>,
         /// The engine's own id of one.
         id: Option<String>,
+        /// Also name those beyond so many, never that of the folder above.
+        keep: Option<i32>,
     },
     /// The same in the engine's words -> [`Answer::Drain`].
     Drain {

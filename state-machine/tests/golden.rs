@@ -254,19 +254,20 @@ fn a_sync() -> Any<Writer> {
 /// A backup that was lost once before it was read back, and whose first reply was lost.
 fn a_backup() -> Any<Writer> {
     let mut w = born(BACKUP)?;
-    let keep = Effect::PruneBackups { path: 0, keep: 3 };
-    w.write(Event::Backup(BackupEvent::Checked {}), Some(Effect::Backup { path: 0 }), None)?;
+    let prune = Effect::PruneBackups { path: 0, folders: vec!["e/ratchet-old".into()] };
+    w.write(Event::Backup(BackupEvent::Checked {}), Some(Effect::Backup { path: 0, lasting: false }), None)?;
     for id in [None, Some("7a".to_owned())] {
         let again = id.is_some();
         if again {
             w.shared(Shared::AttemptFailed { why: Failure::new("BackupLost", "it is not there any more") })?;
-            w.intended(Effect::Backup { path: 0 })?;
+            w.intended(Effect::Backup { path: 0, lasting: false })?;
         }
         let folder = format!("ratchet-{}", if again { "b" } else { "a" });
         w.write(Event::Backup(BackupEvent::Requested { folder: folder.clone(), id }), None, None)?;
         let made = Made { folder, file: "b.gz".into(), bytes: 9, fingerprint: "(len:9)".into() };
         let written = BackupEvent::Written { made, prune: true };
-        w.write(Event::Backup(written), Some(keep.clone()), None)?;
+        w.write(Event::Backup(written), None, None)?;
+        w.intended(prune.clone())?;
         w.write(Event::Backup(BackupEvent::Pruned {}), None, None)?;
     }
     w.write(Event::Backup(BackupEvent::Proven { bytes: 9 }), None, None)?;

@@ -5,6 +5,7 @@ use super::profile::Protection;
 use super::state::{Core, Freeing, Job, Receipt0, Task, TaskState, Undo, Work};
 use super::{Applied, Call};
 use ratchet_state_machine::effect::{Effect, Outcome, Receipt};
+use ratchet_state_machine::operation::backup::IN_PROGRESS;
 use ratchet_state_machine::spec::MountSpec;
 
 /// Jobs that run at a time; another submit is refused.
@@ -21,8 +22,8 @@ pub(super) struct No {
 
 impl No {
     /// Not now.
-    pub(super) fn later(message: &str) -> Self {
-        Self { reason: "EngineRefused", message: message.into(), retryable: true }
+    pub(super) fn in_progress(message: &str) -> Self {
+        Self { reason: IN_PROGRESS, message: message.into(), retryable: true }
     }
 }
 
@@ -149,9 +150,9 @@ impl Core {
             Effect::Unmount { .. } => {
                 self.unmount(call.path).map_err(No::from).map(|()| (Receipt::default(), true))
             }
-            Effect::Backup { .. } => self.back_up(call),
-            Effect::PruneBackups { keep, .. } => {
-                Ok((Receipt::default(), self.prune_backups(call.path, *keep)))
+            Effect::Backup { lasting, .. } => self.back_up(call, *lasting),
+            Effect::PruneBackups { folders, .. } => {
+                Ok((Receipt::default(), self.prune_backups(call.path, folders)))
             }
             // Pods are not the engine's.
             Effect::AddWorkers { .. }

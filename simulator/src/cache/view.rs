@@ -59,8 +59,8 @@ impl Core {
             Query::LoadJob { path } => Ok(Answer::Job(self.job(path))),
             Query::Tree { paths } => self.tree(paths).map(Answer::Tree),
             Query::Mounts { count, .. } => self.table(count.as_deref()).map(Answer::Mounts),
-            Query::Backups { path, folder, id } => {
-                Ok(Answer::Backups(self.backups(path, folder.as_deref(), id.as_deref())))
+            Query::Backups { path, folder, id, keep } => {
+                Ok(Answer::Backups(self.backups(path, folder.as_deref(), id.as_deref(), *keep)))
             }
             Query::Members | Query::Leaving { .. } | Query::Rollout { .. } | Query::Drain { .. } => {
                 let message = "an engine is not asked about pods".into();

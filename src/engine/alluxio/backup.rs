@@ -5,15 +5,19 @@ use super::Alluxio;
 use super::client::{AlluxioError, BackupStanding, Entry};
 use super::mount::{Unchanged, in_time, refused};
 use crate::engine::Call;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use ratchet_state_machine::backups::{self, BackupsView, MAX_FILE, MAX_FINGERPRINT, Made, Progress};
 use ratchet_state_machine::effect::{Effect, Receipt};
 use ratchet_state_machine::lifecycle::cut;
+use ratchet_state_machine::operation::backup::IN_PROGRESS;
 use ratchet_state_machine::spec::paths_overlap;
 
 /// What follows the name of a file that is whole.
 const COMPLETE: &str = ".complete";
-/// Most backups that one call deletes; the next one goes on.
-const MAX_DELETED: i32 = 20;
+/// Folders that are looked into at a time.
+const AT_A_TIME: usize = 8;
+/// What the engine says while it is at another one (2.9.4, 2.9.6).
+const BUSY: &str = "ackup in progress";
 
 /// A whole backup, and when it was written.
 struct Whole {
@@ -22,31 +26,46 @@ struct Whole {
 }
 
 impl Alluxio {
-    /// Answers what became of a backup.
+    /// Answers what became of a backup. While the engine is at one it is asked about nothing else: it holds its metadata locked,
+    /// and a file that is looked at too early stays known by what it was then.
     pub(super) async fn backups(
         &self,
         path: &str,
         folder: Option<&str>,
         id: Option<&str>,
+        keep: Option<i32>,
     ) -> Result<BackupsView, AlluxioError> {
-        let progress = match id {
-            None => Progress::Unknown,
-            Some(id) => self.backup_progress(id).await?,
+        let mut view = BackupsView {
+            place: Ok(String::new()),
+            progress: Progress::Unknown,
+            made: None,
+            surplus: Vec::new(),
         };
-        let made = match folder {
-            None => None,
-            Some(folder) => self.newest(path, folder).await?.map(|w| w.made),
+        if let Some(id) = id {
+            view.progress = self.backup_progress(id).await?;
+        }
+        if let Progress::Running { .. } = view.progress {
+            return Ok(view);
+        }
+        let Some(folder) = folder else {
+            return Ok(BackupsView { place: self.place(path).await?, ..view });
         };
-        Ok(BackupsView { place: self.place(path).await?, progress, made })
+        let own = self.own(folder).await?;
+        view.made = self.newest(path, &own).await?.map(|w| w.made);
+        if let Some(keep) = keep {
+            view.surplus = self.surplus(path, &own, keep).await?;
+        }
+        Ok(view)
     }
 
     async fn backup_progress(&self, id: &str) -> Result<Progress, AlluxioError> {
         let seen = match self.client.backup_progress(id).await {
             Ok(seen) => seen,
-            // A master that was restarted, or another one, does not know it: it says INTERNAL, of which nothing is to be learnt.
-            Err(
-                AlluxioError::Unknown { .. } | AlluxioError::NotFound { .. } | AlluxioError::Refused { .. },
-            ) => {
+            // A master that was restarted, or another one, does not know it, and says INTERNAL. A time-out says nothing.
+            Err(AlluxioError::NotFound { .. } | AlluxioError::Refused { .. }) => {
+                return Ok(Progress::Unknown);
+            }
+            Err(AlluxioError::Unknown { detail, .. }) if detail.starts_with("Internal") => {
                 return Ok(Progress::Unknown);
             }
             Err(error) => return Err(error),
@@ -60,6 +79,36 @@ impl Alluxio {
                     .into(),
             },
         })
+    }
+
+    /// The folder below the path of the spec. Caches that share a store have one each.
+    async fn own(&self, folder: &str) -> Result<String, AlluxioError> {
+        if folder.contains('/') {
+            return Ok(folder.to_owned());
+        }
+        Ok(format!("{}/{folder}", self.of_cache().await?))
+    }
+
+    async fn of_cache(&self) -> Result<String, AlluxioError> {
+        let cluster = self.client.master_info().await?.cluster_id;
+        let digest = ratchet_state_machine::ids::hash(&[b"backups", cluster.as_bytes()]);
+        Ok(digest.chars().filter(char::is_ascii_alphanumeric).take(8).collect())
+    }
+
+    /// Whole backups of this cache beyond those that are kept, the oldest first; the own one is among those.
+    async fn surplus(&self, path: &str, own: &str, keep: i32) -> Result<Vec<String>, AlluxioError> {
+        let cache = own.split('/').next().unwrap_or_default();
+        let mut folders = self.client.entries(&format!("{path}/{cache}")).await?;
+        folders.retain(|e| e.folder && e.name.starts_with(backups::PREFIX));
+        let names = folders.into_iter().map(|e| format!("{cache}/{}", e.name)).filter(|f| f != own);
+        let looked = stream::iter(names.collect::<Vec<_>>())
+            .map(|name| async move { self.newest(path, &name).await })
+            .buffer_unordered(AT_A_TIME);
+        let mut whole: Vec<Whole> = looked.try_filter_map(|w| async move { Ok(w) }).try_collect().await?;
+        whole.sort_by(|a, b| (a.modified_ms, &a.made.folder).cmp(&(b.modified_ms, &b.made.folder)));
+        let others = usize::try_from(keep.saturating_sub(1)).unwrap_or(usize::MAX);
+        whole.truncate(whole.len().saturating_sub(others));
+        Ok(whole.into_iter().map(|w| w.made.folder).take(backups::MOST_DELETED).collect())
     }
 
     /// The path in the words of the root store, which is the only one that the engine writes backups to.
@@ -89,40 +138,40 @@ impl Alluxio {
         let Some(path) = call.effect.path(call.spec) else {
             return Err(refused("InvalidEffect", "the spec names no place for backups".into(), false));
         };
-        if let Effect::PruneBackups { keep, .. } = call.effect {
-            return self.prune(path, *keep, call).await;
+        if let Effect::PruneBackups { folders, .. } = call.effect {
+            return self.delete(path, folders, call).await;
         }
-        let folder = backups::folder(call.token);
+        let Effect::Backup { lasting, .. } = call.effect else {
+            return Err(refused("InvalidEffect", "that is not about backups".into(), false));
+        };
+        let folder = self.own(&backups::folder(*lasting, call.token)).await?;
         let place = self.place(path).await?;
         let place = place.map_err(|why| refused("NoPlaceForBackup", why, false))?;
         in_time(call)?;
-        let begun = self.client.begin_backup(&format!("{place}/{folder}")).await?;
-        Ok(Receipt { job: Some(begun.id), ..Receipt::default() })
+        match self.client.begin_backup(&format!("{place}/{folder}")).await {
+            Ok(begun) => Ok(Receipt { job: Some(begun.id), ..Receipt::default() }),
+            Err(AlluxioError::Refused { message, .. }) if message.contains(BUSY) => {
+                let why = "the engine makes one backup at a time, and is at another one";
+                Err(refused(IN_PROGRESS, why.into(), true))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    async fn prune(&self, path: &str, keep: i32, call: &Call<'_>) -> Result<Receipt, Unchanged> {
-        let Some(keep) = usize::try_from(keep).ok().filter(|k| *k > 0) else {
-            return Err(refused("InvalidEffect", "a backup that keeps none".into(), false));
-        };
-        let mut all = Vec::new();
-        for folder in self.client.entries(path).await? {
-            if folder.folder && folder.name.starts_with(backups::PREFIX) {
-                all.extend(self.newest(path, &folder.name).await?);
-            }
-        }
-        all.sort_by(|a, b| (b.modified_ms, &b.made.folder).cmp(&(a.modified_ms, &a.made.folder)));
-        let mut gone = 0;
-        for old in all.split_off(all.len().min(keep)) {
-            if gone >= MAX_DELETED {
-                return Err(refused("MoreToDelete", format!("{gone} were deleted; more are to go"), true));
+    async fn delete(&self, path: &str, folders: &[String], call: &Call<'_>) -> Result<Receipt, Unchanged> {
+        for folder in folders {
+            // Whatever stands in the journal: nothing but a backup of a cache goes.
+            let name = folder.rsplit('/').next().unwrap_or_default();
+            if !name.starts_with(backups::PREFIX) || folder.contains("..") {
+                return Err(refused("InvalidEffect", format!("{folder} is no backup"), false));
             }
             in_time(call)?;
-            match self.client.delete_folder(&format!("{path}/{}", old.made.folder)).await {
-                Ok(()) | Err(AlluxioError::NotFound { .. }) => gone += 1,
+            match self.client.delete_folder(&format!("{path}/{folder}")).await {
+                Ok(()) | Err(AlluxioError::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Receipt { attached: gone == 0, ..Receipt::default() })
+        Ok(Receipt::default())
     }
 }
 

@@ -392,8 +392,8 @@ impl Engine for Alluxio {
                 Query::LoadJob { path } => self.job(path).await.map(Answer::Job),
                 Query::Tree { paths } => self.tree(paths).await.map(Answer::Tree),
                 Query::Mounts { count, .. } => self.table(count.as_deref()).await.map(Answer::Mounts),
-                Query::Backups { path, folder, id } => {
-                    self.backups(path, folder.as_deref(), id.as_deref()).await.map(Answer::Backups)
+                Query::Backups { path, folder, id, keep } => {
+                    self.backups(path, folder.as_deref(), id.as_deref(), *keep).await.map(Answer::Backups)
                 }
                 Query::Drain { workers, files } => self.drain(workers, *files).await.map(Answer::Drain),
                 Query::Members | Query::Leaving { .. } | Query::Rollout { .. } => {

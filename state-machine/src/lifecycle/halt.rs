@@ -68,6 +68,9 @@ impl Cx<'_> {
         {
             return Decision::Await(WaitingOn::Settling { remaining_ms });
         }
+        if let Some(progress) = at.unstoppable(answer) {
+            return Decision::Await(WaitingOn::Work(progress));
+        }
         let next = at.halt(answer);
         let last = self.op.intent.as_ref().map(|i| &i.effect);
         let watched_ms = self.seen.watched_entry_ms;

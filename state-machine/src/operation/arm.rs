@@ -1,7 +1,7 @@
 //! What one operation has to bring along: its own steps, its table, and its part of the decision. Everything that
 //! operations share (queueing, pausing, cancelling, deadlines, retries) lives in [`crate::lifecycle`].
 
-use crate::decision::WaitingOn;
+use crate::decision::{Progress, WaitingOn};
 use crate::effect::{Answer, Effect, Intent, Outcome, Query, Trouble};
 use crate::machine::{Edge, Illegal};
 use crate::observation::IntentView;
@@ -176,6 +176,10 @@ pub trait Arm: Clone + PartialEq + std::fmt::Debug + serde::Serialize + serde::d
     /// What has to come about by itself before the next effect may be tried or, where nothing is left to be done, until the
     /// engine is at rest.
     fn unrest(&self, _view: &Unrest<'_>) -> Option<String> {
+        None
+    }
+    /// Work of this operation that the engine goes on with whatever is said to it: it is waited for as long as it takes.
+    fn unstoppable(&self, _answer: Option<&Answer>) -> Option<Progress> {
         None
     }
     /// Steps that are always taken back when the operation ends before its success; `preflight` may be.

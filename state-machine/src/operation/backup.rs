@@ -11,12 +11,13 @@
 //! without a total.
 
 use super::Called;
-use super::arm::{Act, Arm, Next, Unrest, View};
+use super::arm::{Act, Arm, Next, View};
 use crate::backups::{self, BackupsView, MAX_FILE, MAX_FINGERPRINT, Made, Progress};
 use crate::decision::{self, WaitingOn};
 use crate::effect::{Answer, Effect, Intent, Query};
 use crate::lifecycle::cut;
 use crate::machine::{Edge, Illegal, edge};
+use crate::observation::IntentView;
 use crate::spec::{ArmSpec, OperationSpec};
 use serde::{Deserialize, Serialize};
 
@@ -94,9 +95,18 @@ const fn begin() -> Backup {
 }
 
 fn target(spec: &OperationSpec) -> (String, Option<i32>) {
-    // An upgrade keeps the one that it makes for itself.
     let keep = if let ArmSpec::Backup(b) = &spec.operation { b.keep } else { None };
     (spec.operation.paths().first().cloned().unwrap_or_default(), keep)
+}
+
+/// Whether nobody deletes it: an upgrade keeps the one that it makes for itself.
+const fn lasting(spec: &OperationSpec) -> bool {
+    matches!(spec.operation, ArmSpec::Upgrade(_))
+}
+
+/// The call that makes one.
+pub(super) const fn call(spec: &OperationSpec) -> Effect {
+    Effect::Backup { path: 0, lasting: lasting(spec) }
 }
 
 impl Arm for Backup {
@@ -197,16 +207,18 @@ impl Arm for Backup {
     }
 
     fn query(&self, spec: &OperationSpec, intent: Option<&Intent>) -> Option<Query> {
-        let path = target(spec).0;
+        let (path, keep) = target(spec);
+        let keep = keep.filter(|_| matches!(self, Self::Pruning { .. }));
         let (folder, id) = match self {
             Self::Preflight {} => (None, None),
             Self::Writing { folder: Some(folder), id, .. } => (Some(folder.clone()), id.clone()),
             // Whether a call whose reply was lost has written shows in the folder that it had.
-            Self::Writing { folder: None, .. } => (Some(backups::folder(&intent?.token)), None),
-            Self::Pruning { .. } => return None,
-            Self::Verifying { made } => (Some(made.folder.clone()), None),
+            Self::Writing { folder: None, .. } => {
+                (Some(backups::folder(lasting(spec), &intent?.token)), None)
+            }
+            Self::Pruning { made } | Self::Verifying { made } => (Some(made.folder.clone()), None),
         };
-        Some(Query::Backups { path, folder, id })
+        Some(Query::Backups { path, folder, id, keep })
     }
 
     fn decide(&self, view: &View<'_>) -> Act<BackupEvent> {
@@ -216,29 +228,43 @@ impl Arm for Backup {
             Some(Ok(_)) | None => None,
         };
         match (self, seen) {
-            (Self::Pruning { .. }, _) => prune(view),
+            // Whether an earlier call has written is seen before another one is made.
+            (Self::Writing { folder: None, .. }, Some(Err(trouble)))
+                if view.intent.is_some()
+                    && view.outcome.is_none()
+                    && !matches!(view.intent_view, IntentView::Landing { .. }) =>
+            {
+                super::trouble(trouble)
+            }
             (Self::Writing { folder: None, .. }, seen) => ask(seen.and_then(Result::ok), view),
             (_, Some(Err(trouble))) => super::trouble(trouble),
             (_, None) => super::unanswered(),
-            (Self::Preflight {}, Some(Ok(seen))) => preflight(seen),
+            (Self::Preflight {}, Some(Ok(seen))) => preflight(seen, view),
             (Self::Writing { folder: Some(_), .. }, Some(Ok(seen))) => writing(seen, view),
+            (Self::Pruning { .. }, Some(Ok(seen))) => prune(seen, view),
             (Self::Verifying { made }, Some(Ok(seen))) => verify(made, seen),
         }
     }
 
+    fn looks_on(&self) -> bool {
+        matches!(self, Self::Pruning { .. })
+    }
+
+    /// One whose reply was lost has no id: nobody can ask the engine what it does, and it may go on for a while.
     fn halt_query(&self, spec: &OperationSpec) -> Option<Query> {
         let Self::Writing { folder: Some(folder), id: id @ Some(_), .. } = self else { return None };
-        Some(Query::Backups { path: target(spec).0, folder: Some(folder.clone()), id: id.clone() })
+        let (path, _) = target(spec);
+        Some(Query::Backups { path, folder: Some(folder.clone()), id: id.clone(), keep: None })
     }
 
     fn halt(&self, _answer: Option<&Answer>) -> Option<Effect> {
         None
     }
 
-    fn unrest(&self, view: &Unrest<'_>) -> Option<String> {
-        let Some(Answer::Backups(seen)) = view.answer else { return None };
+    fn unstoppable(&self, answer: Option<&Answer>) -> Option<decision::Progress> {
+        let Some(Answer::Backups(seen)) = answer else { return None };
         let Progress::Running { entries } = seen.progress else { return None };
-        Some(format!("the engine cannot stop a backup; it has written {entries} entries"))
+        Some(entries_written(entries))
     }
 
     fn samples() -> Vec<Self> {
@@ -268,24 +294,33 @@ impl Arm for Backup {
     }
 }
 
+/// Reason of a refusal: the engine makes one backup at a time.
+pub const IN_PROGRESS: &str = "BackupInProgress";
+/// After that it is asked again, in milliseconds.
+const AGAIN_MS: i64 = 30_000;
+
+const fn entries_written(done: i64) -> decision::Progress {
+    decision::Progress { done, total: 0, unit: "entries" }
+}
+
 /// Longest id of an engine, in characters.
 const MAX_ID: usize = 40;
 
 pub(super) fn made_sample() -> Made {
     Made {
-        folder: format!("{}{}", backups::PREFIX, "f".repeat(20)),
+        folder: format!("{}/{}{}", "e".repeat(8), backups::PREFIX, "f".repeat(20)),
         file: "f".repeat(MAX_FILE),
         bytes: i64::MAX,
         fingerprint: "h".repeat(MAX_FINGERPRINT),
     }
 }
 
-fn preflight(seen: &BackupsView) -> Act<BackupEvent> {
+fn preflight(seen: &BackupsView, view: &View<'_>) -> Act<BackupEvent> {
     match &seen.place {
         Ok(place) => Act::Record {
             event: BackupEvent::Checked {},
             because: format!("to {}", cut(place, 150)),
-            intend: Some(Effect::Backup { path: 0 }),
+            intend: Some(call(view.spec)),
         },
         Err(why) => Act::Fail { reason: "NoPlaceForBackup".into(), message: why.clone() },
     }
@@ -293,13 +328,20 @@ fn preflight(seen: &BackupsView) -> Act<BackupEvent> {
 
 /// The backup is to be asked for, or was, and the reply is not recorded yet.
 fn ask(seen: Option<&BackupsView>, view: &View<'_>) -> Act<BackupEvent> {
-    let folder = view.intent.map(|i| backups::folder(&i.token));
+    let folder = view.intent.map(|i| backups::folder(lasting(view.spec), &i.token));
     match (super::called(view), folder) {
         (Called::Accepted(receipt), Some(folder)) => Act::Record {
             event: BackupEvent::Requested { folder, id: receipt.job.as_deref().map(|id| cut(id, MAX_ID)) },
             because: "accepted".into(),
             intend: None,
         },
+        // One at a time: somebody else's is waited for.
+        (Called::Refused { reason: IN_PROGRESS, message, .. }, _) => {
+            if view.since_entry_ms < AGAIN_MS {
+                return Act::Await(WaitingOn::Engine { reason: IN_PROGRESS, message: cut(message, 200) });
+            }
+            Act::Intend { effect: call(view.spec), because: "another one was in progress".into() }
+        }
         (Called::Refused { reason, message, retryable }, _) => super::refused(reason, message, retryable),
         (Called::Landing(waiting), _) => Act::Await(waiting),
         (Called::Open, Some(folder)) if seen.is_some_and(|s| s.made.is_some()) => Act::Record {
@@ -308,7 +350,7 @@ fn ask(seen: Option<&BackupsView>, view: &View<'_>) -> Act<BackupEvent> {
             intend: None,
         },
         (Called::Open | Called::Accepted(_), _) => {
-            Act::Intend { effect: Effect::Backup { path: 0 }, because: "not asked for yet".into() }
+            Act::Intend { effect: call(view.spec), because: "not asked for yet".into() }
         }
     }
 }
@@ -321,13 +363,16 @@ fn writing(seen: &BackupsView, view: &View<'_>) -> Act<BackupEvent> {
             Act::Await(WaitingOn::Work(decision::Progress { done: *entries, total: 0, unit: "entries" }))
         }
         (Progress::Failed { message }, _) => Act::Retry { reason: "BackupFailed", message: message.clone() },
+        (Progress::Completed | Progress::Unknown, Some(made)) if made.bytes <= 0 => {
+            Act::Retry { reason: "BackupEmpty", message: format!("{} is empty", made.file) }
+        }
         (Progress::Completed | Progress::Unknown, Some(made)) => Act::Record {
             event: BackupEvent::Written { made: made.clone(), prune: keep.is_some() },
             because: format!("{} bytes in {}", made.bytes, place_of(&path, made)),
-            intend: keep.map(|keep| Effect::PruneBackups { path: 0, keep }),
+            intend: None,
         },
         (Progress::Completed | Progress::Unknown, None) => {
-            super::again(view, Effect::Backup { path: 0 }, "the engine knows of no such backup")
+            super::again(view, call(view.spec), "the engine knows of no such backup")
         }
     }
 }
@@ -336,19 +381,23 @@ fn place_of(path: &str, made: &Made) -> String {
     format!("{}/{}/{}", cut(path, 100), made.folder, made.file)
 }
 
-fn prune(view: &View<'_>) -> Act<BackupEvent> {
-    match super::called(view) {
-        Called::Accepted(_) => Act::Record {
+/// The oldest go, some at a time, each named before.
+fn prune(seen: &BackupsView, view: &View<'_>) -> Act<BackupEvent> {
+    if seen.surplus.is_empty() {
+        return Act::Record {
             event: BackupEvent::Pruned {},
             because: "no more than are to be kept are there".into(),
             intend: None,
-        },
+        };
+    }
+    let effect = Effect::PruneBackups { path: 0, folders: seen.surplus.clone() };
+    match super::called(view) {
         Called::Refused { reason, message, retryable } => super::refused(reason, message, retryable),
         Called::Landing(waiting) => Act::Await(waiting),
-        Called::Open => Act::Intend {
-            effect: Effect::PruneBackups { path: 0, keep: target(view.spec).1.unwrap_or(i32::MAX) },
-            because: "older ones are to go".into(),
-        },
+        Called::Accepted(_) | Called::Open if view.intent.is_some_and(|i| i.effect == effect) => {
+            super::again(view, effect, "they are there still")
+        }
+        Called::Accepted(_) | Called::Open => Act::Intend { effect, because: "older ones are to go".into() },
     }
 }
 

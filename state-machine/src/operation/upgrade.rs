@@ -14,10 +14,11 @@
 //! way, is made anew once more. Irreversible point: none, until the proof; what could not be taken back is refused at first.
 //! Progress: members. Who is next follows from what is seen (`rollout`): a restart goes on at the member where it was.
 
-use super::arm::{Act, Arm, Back, Next, Unrest, View};
+use super::arm::{Act, Arm, Back, Next, View};
 use super::backup::made_sample;
 use super::take_out::look::{self, record};
 use crate::backups::Made;
+use crate::decision::Progress;
 use crate::effect::{Answer, Effect, Intent, Query};
 use crate::lifecycle::step::Step;
 use crate::machine::{Edge, Illegal, edge};
@@ -181,7 +182,7 @@ impl Upgrade {
             (Self::Rolling { was, passed, .. }, E::Moved { members }) => {
                 Self::Rolling { was, moved: *members, passed }
             }
-            (Self::Rolling { was, moved, .. }, E::StepPassed { step }) => {
+            (Self::Rolling { was, moved, .. }, E::StepPassed { step, .. }) => {
                 Self::Rolling { was, moved, passed: *step }
             }
             (Self::Rolling { was, .. }, E::Rolled {}) => Self::Verifying { was },
@@ -418,8 +419,8 @@ impl Arm for Upgrade {
         None
     }
 
-    fn unrest(&self, view: &Unrest<'_>) -> Option<String> {
-        save::unrest(self, view)
+    fn unstoppable(&self, answer: Option<&Answer>) -> Option<Progress> {
+        save::unstoppable(self, answer)
     }
 
     fn back_query(&self, intent: Option<&Intent>) -> Option<Query> {

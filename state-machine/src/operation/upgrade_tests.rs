@@ -97,7 +97,7 @@ fn what_the_masters_know_is_saved_first_where_that_is_wanted_and_the_file_is_rec
         id: Some("7".into()),
     };
     let view = |progress, made| {
-        let view = BackupsView { place: Ok("s3://b/backups".into()), progress, made };
+        let view = BackupsView { place: Ok("s3://b/backups".into()), progress, made, surplus: Vec::new() };
         Observation { answer: Some(Ok(Answer::Backups(view))), ..calm() }
     };
     let op = upgrading(&spec, writing.clone());
@@ -136,6 +136,11 @@ fn what_stands_in_its_way_is_named_before_anything_moves() {
         with(&|v| v.members.retain(|m| m.role != Role::Worker || m.number == 0)),
         "fails NoOtherWorker"
     );
+    let mut beyond = spec.clone();
+    if let ArmSpec::Upgrade(u) = &mut beyond.operation {
+        u.strategy.steps = vec![HaltAfter { workers: 4, pause_seconds: 0, approve: true }];
+    }
+    assert_eq!(says(&beyond, &op, &sees(rollout())), "fails NoSuchStep");
     assert!(with(&|v| v.silent = Some("gone".into())).starts_with("CacheSilent"));
     assert!(with(&|v| v.set_up = Some("MasterReady".into())).starts_with("ClusterNotReady"));
     assert_eq!(
@@ -269,10 +274,11 @@ fn the_primary_hands_over_before_it_goes_and_goes_all_the_same_where_nobody_take
         ..sees(view(leader))
     };
     assert!(says(&asked, &told(0, 5_000)).starts_with("LeadershipMoves"));
-    assert_eq!(says(&asked, &told(0, 60_000)), "Intended + replaceMember");
+    assert_eq!(says(&asked, &told(0, 60_000)), "Intended + resetPriorities");
     assert_eq!(says(&asked, &told(1, 25_000)), "Intended + resetPriorities");
     let reset = intending(asked.clone(), Effect::ResetPriorities {});
     assert_eq!(says(&reset, &told(1, 5_000)), "Intended + replaceMember");
+    assert_eq!(says(&reset, &told(0, 5_000)), "Intended + replaceMember");
     // A target that is none costs time and nothing else.
     let refused = |since_entry_ms| Observation {
         outcome: Some(Outcome::Refused {
@@ -283,7 +289,7 @@ fn the_primary_hands_over_before_it_goes_and_goes_all_the_same_where_nobody_take
         ..told(0, since_entry_ms)
     };
     assert!(says(&asked, &refused(1_000)).starts_with("NotNow"));
-    assert_eq!(says(&asked, &refused(60_000)), "Intended + replaceMember");
+    assert_eq!(says(&asked, &refused(60_000)), "Intended + resetPriorities");
 }
 
 #[test]

@@ -275,17 +275,13 @@ impl Engine {
                 self.mounts.mounts.retain(|m| Some(&m.path) != next.as_ref());
             }
             Effect::Backup { .. } if self.idle || self.amnesia => receipt.job = Some("forgotten".into()),
-            Effect::Backup { .. } => {
-                let folder = self.tokens.get(nonce).map(backups::folder).unwrap_or_default();
+            Effect::Backup { lasting, .. } => {
+                let folder = self.tokens.get(nonce).map(|t| backups::folder(*lasting, t)).unwrap_or_default();
                 receipt.job = Some(folder.clone());
                 self.backups.push((folder, ends_at));
             }
-            Effect::PruneBackups { keep, .. } => {
-                let mut whole: Vec<_> = self.backups.iter().filter(|b| b.1 <= now).cloned().collect();
-                whole.sort_by_key(|b| std::cmp::Reverse(b.1));
-                let gone = whole.split_off(whole.len().min(usize::try_from(*keep).unwrap_or(0)));
-                self.backups.retain(|b| !gone.contains(b));
-            }
+            Effect::PruneBackups { .. } if self.idle => {}
+            Effect::PruneBackups { folders, .. } => self.backups.retain(|b| !folders.contains(&b.0)),
             Effect::TransferLeadership { to } => {
                 let masters = self.rollout.members.iter_mut().filter(|m| m.role == Role::Master);
                 masters.for_each(|m| m.primary = m.number == *to);
@@ -558,7 +554,12 @@ impl Engine {
             Query::Leaving { workers, .. } => {
                 Answer::Leaving(self.members.clone(), Box::new(self.leaving(workers)))
             }
-            Query::Backups { folder, id, .. } => {
+            Query::Backups { folder, id, keep, .. } => {
+                let mut whole: Vec<_> = self.backups.iter().filter(|b| b.1 <= self.now).cloned().collect();
+                whole.retain(|b| Some(&b.0) != folder.as_ref());
+                whole.sort_by_key(|b| std::cmp::Reverse(b.1));
+                let others = keep.map_or(whole.len(), |k| usize::try_from(k - 1).unwrap_or(0));
+                let surplus = whole.split_off(whole.len().min(others));
                 let of = |f: &String| self.backups.iter().rfind(|b| b.0 == *f);
                 let seen = folder.as_ref().and_then(of);
                 let running = id.as_ref().and(seen).is_some_and(|b| b.1 > self.now);
@@ -571,6 +572,7 @@ impl Engine {
                         bytes: 10,
                         fingerprint: "f".into(),
                     }),
+                    surplus: surplus.into_iter().rev().map(|b| b.0).take(backups::MOST_DELETED).collect(),
                 })
             }
             Query::Rollout { .. } => unreachable!("answered above"),

@@ -8,7 +8,7 @@
 use super::calls::{self, LIST_ENTRIES};
 use super::cluster::empty;
 use super::proto::grpc::file::{
-    DeleteOptions, DeleteRequest, ListStatusOptions, ListStatusRequest, LoadMetadataType,
+    CommonOptions, DeleteOptions, DeleteRequest, ListStatusOptions, ListStatusRequest, LoadMetadataType,
 };
 use super::proto::grpc::meta::{BackupOptions, BackupRequest, BackupState, BackupStatusRequest};
 use super::proto::safe_options;
@@ -97,7 +97,8 @@ impl AlluxioClient {
     pub async fn entries(&self, path: &str) -> Result<Vec<Entry>, AlluxioError> {
         let options = ListStatusOptions {
             load_metadata_type: Some(LoadMetadataType::Always as i32),
-            common_options: Some(safe_options()),
+            // Also what is known already is read anew: an interval of 0.
+            common_options: Some(CommonOptions { sync_interval_ms: Some(0), ..safe_options() }),
             recursive: Some(false),
             load_metadata_only: Some(false),
         };

@@ -33,7 +33,8 @@ pub(super) enum Verdict {
 }
 
 /// Texts that come with UNKNOWN or INTERNAL and are plain refusals (2.9.6).
-const REFUSALS: [&str; 12] = [
+const REFUSALS: [&str; 13] = [
+    "ackup in progress",
     "which is pinned",
     "not persisted",
     "not empty",

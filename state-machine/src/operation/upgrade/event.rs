@@ -55,6 +55,9 @@ pub enum UpgradeEvent {
     StepPassed {
         /// Which: 1 is the first.
         step: usize,
+        /// Who gave the word for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// Every member is.
     Rolled {},
@@ -103,7 +106,7 @@ pub(super) fn samples() -> Vec<UpgradeEvent> {
         UpgradeEvent::Revised {},
         UpgradeEvent::NotRevised { why: "w".repeat(120) },
         UpgradeEvent::Moved { members: i64::MAX },
-        UpgradeEvent::StepPassed { step: MAX_HALTS },
+        UpgradeEvent::StepPassed { step: MAX_HALTS, by: Some("b".repeat(100)) },
         UpgradeEvent::Rolled {},
         UpgradeEvent::Proven {
             members: i64::MAX,

@@ -140,7 +140,9 @@ fn after_call(view: &View<'_>) -> Option<Act<UpgradeEvent>> {
     if reason == NEEDED_STILL {
         return Some(Act::Retry { reason: NEEDED_STILL, message: message.clone() });
     }
-    if !retryable {
+    // Who leads is for the better only.
+    let of_lead = |e: &Effect| matches!(e, Effect::TransferLeadership { .. } | Effect::ResetPriorities {});
+    if !retryable && !view.intent.is_some_and(|i| of_lead(&i.effect)) {
         return Some(Act::Fail { reason: reason.clone(), message: message.clone() });
     }
     (view.since_entry_ms < AGAIN_MS).then(|| Act::Await(waits("NotNow", cut(message, 200))))
@@ -152,12 +154,13 @@ fn halts(
     spec: &UpgradeSpec,
     view: &View<'_>,
     seen: &RolloutView,
-    next: &MemberView,
+    next: Option<&MemberView>,
 ) -> Option<Act<UpgradeEvent>> {
     let halt = spec.strategy.steps.get(passed)?;
     let after = || seen.of(Role::Worker).filter(|m| m.template == Template::Current);
     let enough = i32::try_from(after().count()).unwrap_or(i32::MAX) >= halt.workers;
-    if !matches!(next.role, Role::Worker | Role::Proxy) || !enough {
+    let before = next.is_none_or(|m| matches!(m.role, Role::Worker | Role::Proxy));
+    if !before || !enough {
         return None;
     }
     let soaked =
@@ -173,13 +176,14 @@ fn halts(
         let message = format!("{name}: halts after {} workers", halt.workers);
         return Some(Act::Await(WaitingOn::Members { progress, message }));
     }
-    let given = view.spec.control.approve.as_ref().map(|a| cut(&a.plan_hash.0, 64));
-    if halt.approve && given.as_ref() != Some(&name) {
+    let given = view.spec.control.approve.as_ref().filter(|a| halt.approve && a.plan_hash.0 == name);
+    if halt.approve && given.is_none() {
         // What approved the plan or an earlier halt is no mistake.
         return Some(Act::Await(WaitingOn::Approval { plan: name, given: None }));
     }
     let because = format!("{name}: {} workers are of {}", halt.workers, spec.version);
-    Some(record(UpgradeEvent::StepPassed { step: passed + 1 }, because))
+    let by = given.map(|a| cut(&a.by, 100));
+    Some(record(UpgradeEvent::StepPassed { step: passed + 1, by }, because))
 }
 
 /// A transfer that has not come about by then never will, in milliseconds: it takes some 20 s.
@@ -189,16 +193,17 @@ const LEADS_BY_MS: i64 = 60_000;
 fn leads(view: &View<'_>, seen: &RolloutView, next: &MemberView) -> Option<Act<UpgradeEvent>> {
     let last = view.intent.map(|i| &i.effect);
     let asked = matches!(last, Some(Effect::TransferLeadership { .. }));
-    if asked && !seen.of(Role::Master).any(|m| m.primary && m.template == Template::Before) {
-        let effect = Effect::ResetPriorities {};
-        return Some(Act::Intend { effect, because: "another master leads".into() });
-    }
-    if next.role != Role::Master || !next.primary {
-        return None;
+    let still = seen.of(Role::Master).any(|m| m.primary && m.template == Template::Before);
+    if asked && still && view.since_entry_ms < LEADS_BY_MS {
+        let message = format!("another master is to lead before {} goes", next.title());
+        return Some(Act::Await(waits("LeadershipMoves", message)));
     }
     if asked {
-        let message = format!("another master is to lead before {} goes", next.title());
-        return (view.since_entry_ms < LEADS_BY_MS).then(|| Act::Await(waits("LeadershipMoves", message)));
+        let because = if still { "nobody has taken over" } else { "another master leads" };
+        return Some(Act::Intend { effect: Effect::ResetPriorities {}, because: because.into() });
+    }
+    if next.role != Role::Master || !next.primary || last == Some(&Effect::ResetPriorities {}) {
+        return None;
     }
     let to = seen.of(Role::Master).find(|m| m.number != next.number && m.up(&seen.release.version))?;
     let effect = Effect::TransferLeadership { to: to.number };
@@ -235,7 +240,10 @@ pub(super) fn roll(
     }
     let version = &to.version;
     let member = match seen.choose(&pace(spec, Some(was))) {
-        Choice::None => return record(UpgradeEvent::Rolled {}, "every member is of the release"),
+        Choice::None => {
+            let rolled = || record(UpgradeEvent::Rolled {}, "every member is of the release");
+            return halts(passed, spec, view, seen, None).unwrap_or_else(rolled);
+        }
         Choice::Soaks(member) => {
             let progress =
                 Progress { done: member.ready_ms / 1_000, total: spec.soak_seconds, unit: "seconds" };
@@ -255,7 +263,7 @@ pub(super) fn roll(
         }
         Choice::Next(member) => member,
     };
-    if let Some(act) = halts(passed, spec, view, seen, member) {
+    if let Some(act) = halts(passed, spec, view, seen, Some(member)) {
         return act;
     }
     if let Some(why) = &seen.silent {

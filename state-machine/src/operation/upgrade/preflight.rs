@@ -51,6 +51,14 @@ fn refused(
         let message = format!("worker {} is out of use; bring it back with recommission first", seen.out);
         return Some(fail("WorkersOutOfUse", message));
     }
+    let workers = i32::try_from(seen.of(Role::Worker).count()).unwrap_or(i32::MAX);
+    if let Some(halt) = spec.strategy.steps.iter().find(|s| s.workers > workers) {
+        let message = format!(
+            "strategy.steps halts after {} workers, and the cache has {workers}: it would never halt there",
+            halt.workers
+        );
+        return Some(fail("NoSuchStep", message));
+    }
     let alone = seen.of(Role::Worker).count() == 1 && seen.members.iter().any(|m| seen.drained(m));
     if alone && view.spec.control.force.is_none() {
         let message = "the cache has one worker, whose tiers go with its pod: what is not in its store yet would be lost; \
@@ -115,7 +123,7 @@ pub(super) fn preflight(
     }
     if was.is_none() && backup_due {
         let because = "what the masters know is saved before anything moves".into();
-        let intend = Some(Effect::Backup { path: 0 });
+        let intend = Some(crate::operation::backup::call(view.spec));
         return Act::Record { event: UpgradeEvent::BackupDue {}, because, intend };
     }
     let from = was.filter(|_| there).map_or_else(|| seen.release.clone(), |w| w.from.clone());

@@ -2,7 +2,8 @@
 
 use super::{Upgrade, UpgradeEvent};
 use crate::backups::Made;
-use crate::effect::Query;
+use crate::decision::Progress;
+use crate::effect::{Answer, Intent, Query};
 use crate::operation::arm::{Act, Arm, View};
 use crate::operation::backup::{Backup, BackupEvent};
 use crate::spec::{OperationSpec, UpgradeSpec};
@@ -18,11 +19,7 @@ fn same(at: &Upgrade) -> Option<Backup> {
     Some(Backup::Writing { started: *started, folder: folder.clone(), id: id.clone() })
 }
 
-pub(super) fn query(
-    at: &Upgrade,
-    spec: &OperationSpec,
-    view: Option<&crate::effect::Intent>,
-) -> Option<Query> {
+pub(super) fn query(at: &Upgrade, spec: &OperationSpec, view: Option<&Intent>) -> Option<Query> {
     same(at)?.query(spec, view)
 }
 
@@ -30,8 +27,8 @@ pub(super) fn halt_query(at: &Upgrade, spec: &OperationSpec) -> Option<Query> {
     same(at)?.halt_query(spec)
 }
 
-pub(super) fn unrest(at: &Upgrade, view: &crate::operation::arm::Unrest<'_>) -> Option<String> {
-    same(at)?.unrest(view)
+pub(super) fn unstoppable(at: &Upgrade, answer: Option<&Answer>) -> Option<Progress> {
+    same(at)?.unstoppable(answer)
 }
 
 pub(super) fn save(at: &Upgrade, view: &View<'_>) -> Act<UpgradeEvent> {
