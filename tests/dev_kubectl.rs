@@ -173,7 +173,7 @@ fn objects_are_patched_labelled_and_found() {
     says(&k.ok("get ratchet -A --show-labels"), &["LABELS", "team=a"]);
     says(&k.ok("get dl --sort-by=.spec.target -o wide"), &["warm-data"]);
     let list: Value = serde_json::from_str(&k.ok("get dl,dop -o json")).unwrap();
-    assert_eq!(list["items"].as_array().unwrap().len(), 5);
+    assert_eq!(list["items"].as_array().unwrap().len(), 6);
     says(&k.ok("describe dl warm-data"), &["Name:", "warm-data", "Stall Deadline Seconds:", "Events:"]);
     says(&k.ok("describe dop free-old"), &["API Version:  ratchet.dev/v1alpha1"]);
     says(&k.ok("describe cc"), &["alluxio"]);
