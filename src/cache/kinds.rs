@@ -60,35 +60,28 @@ impl Cached for DataOperation {
     }
 }
 
-impl Cached for DataLoad {
-    fn indexes(&self) -> Vec<IndexKey> {
-        Vec::new()
-    }
+/// Requests are found by their names alone.
+macro_rules! requests {
+    ($($kind:ty),*) => {
+        $(
+            impl Cached for $kind {
+                fn indexes(&self) -> Vec<IndexKey> {
+                    Vec::new()
+                }
 
-    fn watermark(&self) -> (i64, i64) {
-        (0, self.metadata.generation.unwrap_or(0))
-    }
+                fn watermark(&self) -> (i64, i64) {
+                    (0, self.metadata.generation.unwrap_or(0))
+                }
 
-    fn prune(&mut self) {
-        self.metadata.managed_fields = None;
-        self.metadata.annotations = None;
-    }
+                fn prune(&mut self) {
+                    self.metadata.managed_fields = None;
+                    self.metadata.annotations = None;
+                }
+            }
+        )*
+    };
 }
-
-impl Cached for Upgrade {
-    fn indexes(&self) -> Vec<IndexKey> {
-        Vec::new()
-    }
-
-    fn watermark(&self) -> (i64, i64) {
-        (0, self.metadata.generation.unwrap_or(0))
-    }
-
-    fn prune(&mut self) {
-        self.metadata.managed_fields = None;
-        self.metadata.annotations = None;
-    }
-}
+requests!(DataLoad, Upgrade);
 
 impl Cached for Dataset {
     fn indexes(&self) -> Vec<IndexKey> {
