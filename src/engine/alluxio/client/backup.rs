@@ -12,9 +12,8 @@ use super::proto::grpc::file::{
 };
 use super::proto::grpc::meta::{BackupOptions, BackupRequest, BackupState, BackupStatusRequest};
 use super::proto::safe_options;
-use super::verdict::judge;
 use super::{AlluxioClient, AlluxioError, absolute};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// Most entries of a folder that are looked at.
 const MAX_ENTRIES: usize = 10_000;
@@ -109,8 +108,8 @@ impl AlluxioClient {
             Err(AlluxioError::NotFound { .. }) => return Ok(Vec::new()),
             other => other?,
         };
-        let (mut all, mut batch) = (Vec::new(), listing.first);
-        while let Some(message) = batch {
+        let mut all = Vec::new();
+        while let Some(message) = listing.next(&call.info, limit).await? {
             all.extend(message.file_infos.into_iter().map(|f| Entry {
                 name: f.path.as_deref().and_then(|p| p.rsplit('/').next()).unwrap_or_default().to_owned(),
                 length: f.length.unwrap_or(0),
@@ -123,10 +122,6 @@ impl AlluxioClient {
                     detail: format!("more than {MAX_ENTRIES} entries in one folder"),
                 });
             }
-            batch = timeout_at(limit, listing.rest.message())
-                .await
-                .map_err(|_| AlluxioError::unknown(call.info.name, "the listing did not end in time"))?
-                .map_err(|status| judge(status).into_error(call.info.name, call.info.since))?;
         }
         Ok(all)
     }

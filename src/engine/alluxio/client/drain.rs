@@ -8,14 +8,13 @@
 use super::calls::{self, LIST_BLOCKS};
 use super::proto::grpc::block::{DecommissionWorkerRequest, RemoveDisabledWorkerRequest};
 use super::proto::grpc::file::{
-    FileBlockInfo, ListBlocksResponse, ListStatusOptions, ListStatusRequest, ListedBlocks, LoadMetadataType,
+    FileBlockInfo, ListStatusOptions, ListStatusRequest, ListedBlocks, LoadMetadataType,
     ScheduleAsyncPersistenceOptions, ScheduleAsyncPersistenceRequest,
 };
 use super::proto::safe_options;
-use super::verdict::judge;
 use super::{AlluxioClient, AlluxioError, PersistenceState, absolute};
 use prost::Message as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// A block of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,15 +74,10 @@ impl AlluxioClient {
         let request = ListStatusRequest { path: Some("/".to_owned()), options: Some(options) };
         let call = &LIST_BLOCKS;
         let mut listing = self.router().listing(call, request, next_by()).await?;
-        let mut batch: Option<ListBlocksResponse> = listing.first;
-        while let Some(message) = batch {
+        while let Some(message) = listing.next(&call.info, next_by()).await? {
             for file in message.file_infos.into_iter().filter(|f| !f.folder() && !f.persisted()) {
                 sink(unpersisted(file)?);
             }
-            batch = timeout_at(next_by(), listing.rest.message())
-                .await
-                .map_err(|_| AlluxioError::unknown(call.info.name, "the listing did not end in time"))?
-                .map_err(|status| judge(status).into_error(call.info.name, call.info.since))?;
         }
         Ok(())
     }

@@ -58,8 +58,25 @@ enum Passed {
 
 /// A server stream whose first message was already received.
 pub(super) struct Listing<R> {
-    pub first: Option<R>,
-    pub rest: Streaming<R>,
+    first: Option<R>,
+    rest: Streaming<R>,
+    begun: bool,
+}
+
+impl<R> Listing<R> {
+    /// The next message; `None` at the end, after which there is none to ask for.
+    ///
+    /// # Errors
+    /// `Unknown` if it did not come in time or the stream broke off: what was received so far is a part of the whole.
+    pub(super) async fn next(&mut self, call: &CallInfo, by: Instant) -> Result<Option<R>, AlluxioError> {
+        if !std::mem::replace(&mut self.begun, true) {
+            return Ok(self.first.take());
+        }
+        timeout_at(by, self.rest.message())
+            .await
+            .map_err(|_| AlluxioError::unknown(call.name, "the listing did not end in time"))?
+            .map_err(|status| judge(status).into_error(call.name, call.since))
+    }
 }
 
 impl Router {
@@ -347,7 +364,7 @@ where
     let path = PathAndQuery::from_static(path);
     let mut rest = grpc.server_streaming(request, path, codec).await?.into_inner();
     let first = rest.message().await?;
-    Ok(Listing { first, rest })
+    Ok(Listing { first, rest, begun: false })
 }
 
 /// Succeeds on a serving primary only (2.9.4 and 2.9.6), without a login.

@@ -5,14 +5,13 @@
 //! is added to the sums and dropped. Dropping the future ends the stream and with it the
 //! master's work; a walk that breaks off gives an error and never a partial sum.
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::calls::LIST_STATUS;
 use super::proto::grpc::file::{
     ListStatusOptions, ListStatusRequest, ListStatusResponse, ListedFile, LoadMetadataType,
 };
 use super::proto::safe_options;
-use super::verdict::judge;
 use super::{AlluxioClient, AlluxioError, absolute};
 
 /// Sums over a tree, without its top folder. For a file: that file.
@@ -106,13 +105,8 @@ impl AlluxioClient {
         let request = ListStatusRequest { path: Some(absolute(path)?), options: Some(options) };
         let call = &LIST_STATUS;
         let mut listing = self.router().listing(call, request, next_by()).await?;
-        let mut batch = listing.first;
-        while let Some(message) = batch {
+        while let Some(message) = listing.next(&call.info, next_by()).await? {
             sink(message);
-            batch = timeout_at(next_by(), listing.rest.message())
-                .await
-                .map_err(|_| AlluxioError::unknown(call.info.name, "the listing did not end in time"))?
-                .map_err(|status| judge(status).into_error(call.info.name, call.info.since))?;
         }
         Ok(())
     }

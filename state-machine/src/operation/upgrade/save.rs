@@ -19,8 +19,8 @@ fn same(at: &Upgrade) -> Option<Backup> {
     Some(Backup::Writing { started: *started, folder: folder.clone(), id: id.clone() })
 }
 
-pub(super) fn query(at: &Upgrade, spec: &OperationSpec, view: Option<&Intent>) -> Option<Query> {
-    same(at)?.query(spec, view)
+pub(super) fn query(at: &Upgrade, spec: &OperationSpec, intent: Option<&Intent>) -> Option<Query> {
+    same(at)?.query(spec, intent)
 }
 
 pub(super) fn halt_query(at: &Upgrade, spec: &OperationSpec) -> Option<Query> {
